@@ -1,0 +1,1 @@
+"""State on disk: orbax for runs, the Hugging Face layout for models."""

@@ -1,0 +1,1 @@
+"""The verbs of the `lrm` command that take plain flags."""

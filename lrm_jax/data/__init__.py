@@ -1,0 +1,1 @@
+"""Problems: builders, generated tasks, prompts, the input pipeline."""

@@ -1,0 +1,1 @@
+"""Problems and traces the project generates itself."""

@@ -1,0 +1,1 @@
+"""The transformer; the only place that knows Flax Linen."""

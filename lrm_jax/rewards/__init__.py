@@ -1,0 +1,1 @@
+"""Verifiers: response and gold answer to a verdict."""

@@ -1,0 +1,1 @@
+"""Prompts to responses, on the device."""

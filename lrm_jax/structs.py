@@ -1,0 +1,116 @@
+"""The data that passes between rooms, and the glossary of dimensions.
+
+  B problems      G samples per problem      N = B * G sequences
+  P prompt tokens (padded)                   T response tokens (padded)
+  R x S packed rows x tokens per row         M micro-batches
+  V vocabulary    D width    H / K query / key-value heads    L layers
+
+Every length is in tokens. `response` counts everything the model wrote, the
+end-of-sequence token included; `thinking` counts the tokens before
+`</think>` (all of the response while it never closes).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """One question with a checkable answer.
+
+  Attributes:
+    id: stable and unique within a data set; names the problem's random
+      stream and its memory.
+    question: plain text, without any prompt template.
+    answer: the gold answer as text.
+    level: difficulty as the data set states it; 0 where unknown.
+    domain: such as 'arithmetic' or 'algebra'; '' where unknown.
+  """
+
+  id: str
+  question: str
+  answer: str
+  level: int = 0
+  domain: str = ''
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rollouts:
+  """G responses to each of B problems, as the objectives see them.
+
+  Attributes:
+    prompt_ids: `[B, P]` int32, right-padded.
+    prompt_length: `[B]` int32 tokens.
+    response_ids: `[B, G, T]` int32, right-padded.
+    length: `[B, G]` int32 response tokens, end-of-sequence included.
+    thinking_length: `[B, G]` int32 tokens before `</think>`.
+    sampler_logp: `[B, G, T]` float32 natural log-probability under the law
+      actually sampled; 0 outside the response.
+    truncated: `[B, G]` bool, hit its cap without an end-of-sequence token.
+    think_closed: `[B, G]` bool, `</think>` was written.
+    correct: `[B, G]` float32 in {0, 1}: the verifier's verdict.
+    cap: `[B]` int32, the response-token cap each problem was sampled with.
+    problem_index: `[B]` int32, rows of the caller's list of problems.
+  """
+
+  prompt_ids: Array
+  prompt_length: Array
+  response_ids: Array
+  length: Array
+  thinking_length: Array
+  sampler_logp: Array
+  truncated: Array
+  think_closed: Array
+  correct: Array
+  cap: Array
+  problem_index: Array
+
+  @property
+  def mask(self) -> Array:
+    """`[B, G, T]` float32, 1 on response tokens."""
+    columns = np.arange(self.response_ids.shape[-1])
+    return (columns < self.length[..., None]).astype(np.float32)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenTerms:
+  """What a regularizer may look at; every field is `[B, G, T]` float32.
+
+  Attributes:
+    logp: log-probability under the policy being trained (nats).
+    old_logp: the same under the policy that sampled.
+    ref_logp: the same under the frozen reference policy.
+    entropy: entropy of the trained policy's next-token law (nats).
+    advantage: the advantage of each token.
+    mask: 1 on tokens that are trained.
+  """
+
+  logp: Array
+  old_logp: Array
+  ref_logp: Array
+  entropy: Array
+  advantage: Array
+  mask: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """Everything the jitted update changes.
+
+  Attributes:
+    step: int32 scalar, RL (or SFT) steps completed.
+    params: the policy's parameters, a plain pytree.
+    opt_state: the optimizer's state.
+  """
+
+  step: Array
+  params: Any
+  opt_state: Any
