@@ -1,0 +1,123 @@
+r"""Problems -> prompts, and responses -> thinking and answer.
+
+A prompt ends where the model starts to think: with `<think>` and a newline.
+It is made by the model's own chat template, or by a plain form where it has
+none:
+
+  R1-Distill  <bos><|User|>QUESTION<|Assistant|><think>\n    by its template
+  Qwen2.5     ...<|im_start|>assistant\n + <think>\n         opened here
+  no template, `<|User|>` and `<|Assistant|>` in the vocabulary
+              <|User|>QUESTION<|Assistant|><think>\n
+  nothing     Question: QUESTION\n<think>\n
+"""
+
+import datetime
+import functools
+
+import jinja2
+from jinja2 import sandbox
+
+from lrm_jax.errors import UserError
+from lrm_jax.tokenization import base
+
+THINK_OPEN = '<think>'
+THINK_CLOSE = '</think>'
+
+# The directive for mathematics that the README of DeepSeek-R1 recommends.
+R1_INSTRUCTION = (
+  'Please reason step by step, and put your final answer within \\boxed{}.'
+)
+
+
+def format_prompt(
+  tokenizer: base.Tokenizer, question: str, instruction: str = ''
+) -> str:
+  r"""The text a model is given for a question.
+
+  Args:
+    tokenizer: its chat template is used where it has one, with the question
+      as the only message and `add_generation_prompt`. A template that opened
+      thinking itself is left as it ends; after any other `<think>\n` is
+      appended.
+    question: plain text; special tokens spelled in it are not escaped.
+    instruction: put on a line of its own after the question; '' for none.
+
+  Returns:
+    The prompt.
+
+  Raises:
+    UserError: the template is broken, refuses the message, or reaches for
+      what a sandboxed template may not touch.
+  """
+  content = f'{question}\n{instruction}' if instruction else question
+  if tokenizer.chat_template is not None:
+    prompt = _render(tokenizer, content)
+    is_open = prompt.rstrip().endswith(THINK_OPEN)
+    return prompt if is_open else f'{prompt}{THINK_OPEN}\n'
+  symbols = ('<|User|>', '<|Assistant|>')
+  if all(base.is_symbol(tokenizer, symbol) for symbol in symbols):
+    return f'<|User|>{content}<|Assistant|>{THINK_OPEN}\n'
+  return f'Question: {content}\n{THINK_OPEN}\n'
+
+
+def encode_prompt(
+  tokenizer: base.Tokenizer, question: str, instruction: str = ''
+) -> list[int]:
+  """`format_prompt` as token ids; nothing is added or cut."""
+  return tokenizer.encode(format_prompt(tokenizer, question, instruction))
+
+
+def split_response(text: str) -> tuple[str, str, bool]:
+  """Splits a response at its first `</think>`.
+
+  Args:
+    text: what the model wrote after the prompt.
+
+  Returns:
+    `(thinking, answer, closed)`. Where thinking closed, the text is exactly
+    `thinking + '</think>' + answer`; otherwise all of it is thinking and the
+    answer is ''.
+  """
+  thinking, tag, answer = text.partition(THINK_CLOSE)
+  return thinking, answer, bool(tag)
+
+
+def _render(tokenizer: base.Tokenizer, content: str) -> str:
+  try:
+    return _compile(tokenizer.chat_template).render(
+      messages=[{'role': 'user', 'content': content}],
+      add_generation_prompt=True,
+      **tokenizer.special_tokens,
+    )
+  # A template is data from a stranger: whatever it raises is its own fault.
+  except Exception as error:
+    raise UserError(
+      f'chat_template: {type(error).__name__}: '
+      f'{" ".join(str(error).split())}; mend the template or remove it from '
+      'the model directory'
+    ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(source: str) -> jinja2.Template:
+  """Compiles under the settings that templates are written for.
+
+  As in `transformers.utils.chat_template_utils`: blocks leave no blank lines,
+  `break` and `continue` exist, and so do the two functions below.
+  """
+  environment = sandbox.ImmutableSandboxedEnvironment(
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=['jinja2.ext.loopcontrols'],
+  )
+  environment.globals['raise_exception'] = _raise_exception
+  environment.globals['strftime_now'] = _strftime_now
+  return environment.from_string(source)
+
+
+def _raise_exception(message: str):
+  raise jinja2.TemplateError(message)
+
+
+def _strftime_now(pattern: str) -> str:
+  return datetime.datetime.now().strftime(pattern)

@@ -1,0 +1,147 @@
+"""JSON Lines and JSON files: clear errors on reading, whole files on writing.
+
+A name that ends in `.gz` is compressed, with no time stamp inside, so equal
+rows give equal bytes. Text outside ASCII is escaped: every reader's idea of
+a line end, and half a surrogate pair from a model, are then harmless.
+"""
+
+import contextlib
+import gzip
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
+
+from lrm_jax.errors import UserError
+
+Path = str | os.PathLike[str]
+
+_JSON_NAMES = {
+  str: 'string',
+  int: 'number',
+  float: 'number',
+  bool: 'boolean',
+  list: 'array',
+  dict: 'object',
+  type(None): 'null',
+}
+_NO_FIELDS: Mapping[str, tuple[type, ...]] = {}
+
+
+def read_rows(
+  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
+) -> list[dict[str, Any]]:
+  """Reads a JSON Lines file; blank lines are skipped.
+
+  Args:
+    path: UTF-8, one object a line, lines ended by newline characters.
+    required: the fields every row must have, and the Python types that
+      `json` may have given them; others may be there too.
+
+  Returns:
+    One dict per line.
+
+  Raises:
+    UserError: the file cannot be read, or a line (named `FILE:LINE`, from 1)
+      is not UTF-8, not JSON, not an object, or lacks a required field.
+  """
+  path = pathlib.Path(path)
+  try:
+    with _open_reader(path) as file:
+      return [
+        _parse_line(line, f'{path}:{number}', required)
+        for number, line in enumerate(file, start=1)
+        if line.strip()
+      ]
+  except FileNotFoundError:
+    raise UserError(f'{path}: no such file; check the path') from None
+  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    raise UserError(
+      f'{path}: not a whole gzip file ({error}); write it again, or drop .gz '
+      'from the name of a plain file'
+    ) from error
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+  """Writes a JSON Lines file; other processes see all of it or none.
+
+  Args:
+    path: its folder must exist; an earlier file is replaced.
+    rows: any number of objects; NaN and infinities are written as Python's
+      `json` reads them back.
+
+  Raises:
+    UserError: the file cannot be written; an earlier one is untouched.
+  """
+  with _replacing(pathlib.Path(path)) as file:
+    for row in rows:
+      file.write(json.dumps(row).encode() + b'\n')
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes one JSON value, indented, in the same way as `write_rows`."""
+  with _replacing(pathlib.Path(path)) as file:
+    file.write(json.dumps(value, indent=2).encode() + b'\n')
+
+
+def _open_reader(path: pathlib.Path) -> IO[bytes]:
+  return gzip.open(path) if path.suffix == '.gz' else path.open('rb')
+
+
+def _parse_line(
+  line: bytes, where: str, required: Mapping[str, tuple[type, ...]]
+) -> dict[str, Any]:
+  try:
+    # A byte order mark opens the files of some editors.
+    row = json.loads(line.removeprefix(b'\xef\xbb\xbf').decode())
+  # Also too deep a nesting, too long an integer.
+  except (ValueError, RecursionError) as error:
+    raise UserError(
+      f'{where}: not JSON ({" ".join(str(error).split())}); each line must '
+      'be one JSON object in UTF-8'
+    ) from error
+  if not isinstance(row, dict):
+    raise UserError(
+      f'{where}: received a JSON {_JSON_NAMES[type(row)]}; each line must be '
+      'an object such as {"id": "1"}'
+    )
+  for name, types in required.items():
+    if name not in row:
+      raise UserError(
+        f"{where}: no field '{name}' among {sorted(row)}; every row needs "
+        f'{" and ".join(required)}'
+      )
+    if type(row[name]) not in types:
+      allowed = ' or '.join(dict.fromkeys(_JSON_NAMES[t] for t in types))
+      raise UserError(
+        f"{where}: field '{name}' is a JSON {_JSON_NAMES[type(row[name])]}; "
+        f'it must be a {allowed}'
+      )
+  return row
+
+
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+  """A file that takes the place of `path` once all of it is on the disk."""
+  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+  try:
+    with part.open('wb') as plain:
+      if path.suffix == '.gz':
+        with gzip.GzipFile('', 'wb', fileobj=plain, mtime=0) as file:
+          yield file
+      else:
+        yield plain
+      plain.flush()
+      os.fsync(plain.fileno())
+    os.replace(part, path)
+  except OSError as error:
+    raise UserError(
+      f'{path}: cannot be written ({error.strerror}); give a place with room '
+      'in an existing folder where you may write'
+    ) from error
+  finally:
+    part.unlink(missing_ok=True)

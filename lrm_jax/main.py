@@ -1,0 +1,147 @@
+"""The `lrm` command: one verb, its flags; mistakes end in one line.
+
+Exit codes: 0 done, 2 a mistake the user can cure, 130 interrupted, 1 a bug
+(with its traceback). Nothing heavy is imported before the verb is known.
+"""
+
+import importlib
+import pathlib
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+import lrm_jax
+from lrm_jax import configuration, errors
+
+
+class Verb(NamedTuple):
+  """Where a verb lives, its help line, and whether a config file drives it.
+
+  The module of a recipe has `run(config, workdir)`; the others have
+  `define_flags(flag_values)` and `run(flag_values)`.
+  """
+
+  module: str
+  help: str
+  is_recipe: bool = False
+
+
+VERBS = {
+  'train': Verb('lrm_jax.train', 'reinforcement learning from a recipe', True),
+  'sft': Verb('lrm_jax.sft', 'supervised training on reasoning traces', True),
+  'eval': Verb('lrm_jax.commands.evaluate', 'accuracy and tokens of a model'),
+  'sample': Verb('lrm_jax.commands.sample', 'responses to prompts'),
+  'score': Verb('lrm_jax.commands.score', 'log-probability of every token'),
+  'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
+}
+_HELP_FLAGS = {'--help', '-h', '-help'}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs argv (program name first, sys.argv if None); returns the exit code."""
+  # Libraries such as grain read absl's global flags, which we never parse.
+  flags.FLAGS.mark_as_parsed()
+  try:
+    _dispatch(list(sys.argv if argv is None else argv)[1:])
+  except errors.UserError as error:
+    print('lrm: error:', ' '.join(str(error).split()), file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('lrm: interrupted', file=sys.stderr)
+    return 130
+  return 0
+
+
+def cli() -> None:
+  """Entry point of the console script."""
+  sys.exit(main(sys.argv))
+
+
+def _dispatch(argv: list[str]) -> None:
+  name, *args = argv if argv else ['--help']
+  if name in _HELP_FLAGS:
+    print(_overview())
+  elif name == '--version':
+    print('lrm', lrm_jax.__version__)
+  elif name not in VERBS:
+    near = configuration.nearest(name, VERBS)
+    raise errors.UserError(f"unknown verb '{name}'{near}; see lrm --help")
+  elif VERBS[name].is_recipe:
+    _run_recipe(name, args)
+  else:
+    module = importlib.import_module(VERBS[name].module)
+    values = flags.FlagValues()
+    module.define_flags(values)
+    if _parse(name, values, args):
+      module.run(values)
+
+
+def _run_recipe(name: str, args: list[str]) -> None:
+  values = flags.FlagValues()
+  define = flags.DEFINE_string
+  define('config', None, 'Config file; --config.KEY=VALUE sets a key.', values)
+  define('workdir', None, 'Folder of the run; resumes the run in it.', values)
+  text = 'Print the resolved config and stop.'
+  flags.DEFINE_bool('print_config', False, text, values)
+  overrides = [arg for arg in args if arg.startswith('--config.')]
+  if not _parse(name, values, [arg for arg in args if arg not in overrides]):
+    return
+  example = f'lrm {name} --config=configs/quickstart.py --workdir=runs/quick'
+  if values.config is None:
+    raise errors.UserError(f'--config is missing; e.g. {example}')
+  config = configuration.load(values.config, [o[2:] for o in overrides])
+  if values.print_config:
+    print(configuration.to_json(config))
+  elif values.workdir is None:
+    raise errors.UserError(f'--workdir is missing; e.g. {example}')
+  else:
+    module = importlib.import_module(VERBS[name].module)
+    module.run(config, pathlib.Path(values.workdir))
+
+
+def _parse(name: str, values: flags.FlagValues, args: list[str]) -> bool:
+  """Fills values; False if help was wanted and printed instead."""
+  if _HELP_FLAGS & set(args):
+    print(_verb_help(name, values))
+    return False
+  see = f'lrm {name} --help explains the flags'
+  try:
+    rest = values(['lrm', *args])[1:]
+  except flags.UnrecognizedFlagError as error:
+    flag = error.flagname.partition('.')[0]
+    near = configuration.nearest(f'--{flag}', [f'--{f}' for f in values])
+    what = f"unknown flag '--{error.flagname}'{near}"
+    raise errors.UserError(f'{what}; {see}') from None
+  except flags.Error as error:
+    missing = re.match(r'flag --(\w+)=None: .*other than None', str(error))
+    what = f'--{missing[1]} is missing' if missing else str(error)
+    raise errors.UserError(f'{what}; {see}') from None
+  if rest:
+    raise errors.UserError(f"unexpected argument '{rest[0]}'; {see}")
+  return True
+
+
+def _overview() -> str:
+  verbs = [f'  {name:<8}{verb.help}' for name, verb in VERBS.items()]
+  head = 'lrm: train large reasoning models to think in fewer tokens'
+  foot = 'lrm VERB --help explains a verb, lrm --version prints the version'
+  return '\n'.join([head, '', 'usage: lrm VERB --flag=value ...', *verbs, foot])
+
+
+def _verb_help(name: str, values: flags.FlagValues) -> str:
+  lines = [f'lrm {name}: {VERBS[name].help}', '']
+  for flag in [values[key] for key in values]:
+    # absl says 'comma separated list of strings', 'string enum', 'int'.
+    kind = '' if flag.boolean else f'={flag.flag_type().split()[-1].upper()}'
+    text = flag.help
+    if any('other than None' in v.message for v in flag.validators):
+      text += ' (required)'
+    elif flag.default not in (None, ''):
+      text += f' (default: {flag.default_as_str.strip(chr(39))})'
+    text = f'  --{flag.name}{kind}  '.ljust(26) + text
+    lines += textwrap.wrap(text, 79, subsequent_indent=' ' * 26)
+  return '\n'.join(lines)

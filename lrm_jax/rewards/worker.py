@@ -1,0 +1,157 @@
+r"""The process that runs math-verify; started by `pool.py`, never imported.
+
+Protocol: one JSON object a line. It writes `{"ready": true}` once math-verify
+is loaded (`{"error": "..."}` where it cannot be), then for each request
+`{"answer": ..., "gold": ...}` one reply `{"correct": true or false}`. It ends
+when its input closes. Arguments: the longest a comparison may take (whole
+seconds; the kernel ends the process after that even if the parent is gone)
+and its address space (bytes).
+
+Nothing here evaluates model text. math-verify's reader of plain expressions
+calls sympy's `parse_expr`, which is `eval`, so only its LaTeX reader is used:
+a grammar. But sympy turns each number token of that grammar into a number by
+`sympify`, which is `eval` again; both are replaced below, before any text is
+read, by a reader of literals that refuses the rest.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import re
+import resource
+import signal
+import sys
+
+_INTEGER = re.compile(r'[0-9]+')
+_FLOAT = re.compile(r'(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?')
+# sympy spells some of its own constants as text, such as '3/2'.
+_RATIO = re.compile(r'([0-9]+)/([1-9][0-9]*)')
+
+
+def main() -> int:
+  """Serves requests from standard input until it closes."""
+  seconds, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+  # A library that prints must not get between the replies.
+  replies = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)
+  if sys.platform == 'linux':  # Elsewhere the kernel ignores or refuses it.
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > memory_bytes:
+      resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+  try:
+    import math_verify  # noqa: F401 (loading it is the point)
+    import sympy.physics.units  # noqa: F401 (sympy loads it late, by eval)
+  except Exception as error:
+    print(json.dumps({'error': repr(error)}), file=replies, flush=True)
+    return 1
+  logging.disable(logging.CRITICAL)
+  forbid_evaluation()
+  print(json.dumps({'ready': True}), file=replies, flush=True)
+  for line in sys.stdin:
+    request = json.loads(line)
+    signal.alarm(seconds)
+    correct = is_equal(request['answer'], request['gold'])
+    signal.alarm(0)
+    print(json.dumps({'correct': correct}), file=replies, flush=True)
+  return 0
+
+
+def forbid_evaluation() -> None:
+  """Takes `eval` out of sympy's way from text to expressions."""
+  from sympy.parsing import sympy_parser
+
+  sympy_parser.parse_expr = read_literal
+  sympy_parser.eval_expr = _refuse
+
+
+def read_literal(text: str, *unused, **also_unused):
+  """`sympy.parse_expr` for number literals alone.
+
+  Args:
+    text: an unsigned integer, decimal or ratio of integers.
+    *unused: the arguments of `parse_expr`.
+    **also_unused: the same.
+
+  Returns:
+    A sympy Integer, Float or Rational.
+
+  Raises:
+    SyntaxError: the text is anything else.
+  """
+  import sympy
+
+  text = text.strip()
+  if _INTEGER.fullmatch(text):
+    return sympy.Integer(int(text))
+  if _FLOAT.fullmatch(text):
+    return sympy.Float(text)
+  if ratio := _RATIO.fullmatch(text):
+    return sympy.Rational(int(ratio[1]), int(ratio[2]))
+  return _refuse(text)
+
+
+def _refuse(*args, **kwargs):
+  raise SyntaxError('text is not evaluated here')
+
+
+def is_equal(answer: str, gold: str) -> bool:
+  """Whether math-verify takes two answers for equal.
+
+  Numbers agree to six decimals, and below 1 to six significant digits (by
+  math-verify's rule alone, everything under 5e-7 would equal 0).
+
+  Args:
+    answer: from a response; LaTeX or plain.
+    gold: the gold answer.
+
+  Returns:
+    The verdict; False for what cannot be read.
+  """
+  import math_verify
+
+  try:
+    parsed_gold, parsed = _parse(gold), _parse(answer)
+    zeros = _leading_zeros(parsed_gold)
+    return math_verify.verify(
+      parsed_gold,
+      parsed,
+      float_rounding=6 + zeros,
+      numeric_precision=15 + zeros,
+      timeout_seconds=None,
+    )
+  except Exception:
+    return False
+
+
+def _parse(text: str) -> list:
+  import math_verify
+
+  config = math_verify.LatexExtractionConfig(boxed_match_priority=0)
+  # It would take the variable of `2t` for a unit; the parent drops units.
+  normalization = dataclasses.replace(config.normalization_config, units=False)
+  config = dataclasses.replace(config, normalization_config=normalization)
+  text = text.strip()
+  if _FLOAT.fullmatch(text):
+    # Its grammar reads the e of 3e8 as the base of natural logarithms.
+    text = re.sub('[eE](.*)', r'\\times 10^{\1}', text)
+  # The parent keeps the time; alarms of their own would clash with ours.
+  return math_verify.parse(rf'\boxed{{{text}}}', [config], parsing_timeout=None)
+
+
+def _leading_zeros(parsed: list) -> int:
+  """Zeros after the decimal point of a number below 1; 0 for other things."""
+  sizes = [
+    abs(float(item))
+    for item in parsed
+    if getattr(item, 'is_number', False) and item.is_real
+  ]
+  return max(
+    (-math.floor(math.log10(size)) for size in sizes if 0 < size < 1),
+    default=0,
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,186 @@
+"""The command line: help, exit codes, and one line for each mistake."""
+
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+from absl import flags
+
+import lrm_jax
+from lrm_jax import errors, main
+
+_CONFIG = """
+from ml_collections import config_dict
+
+def get_config():
+  return config_dict.ConfigDict({'train': {'steps': 3, 'rate': 0.5}})
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+  path = tmp_path / 'tiny.py'
+  path.write_text(_CONFIG)
+  return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """Puts a fake recipe verb and a fake plain verb in; records their runs."""
+  calls = []
+
+  def define_flags(values):
+    flags.DEFINE_string('model', None, 'Folder of the model.', values)
+    flags.DEFINE_integer('n', 8, 'Samples a problem.', flag_values=values)
+    flags.DEFINE_enum('kind', 'a', ['a', 'b'], 'Kind of it.', values)
+    flags.mark_flag_as_required('model', flag_values=values)
+
+  recipe = types.SimpleNamespace(run=lambda *args: calls.append(args))
+  plain = types.SimpleNamespace(
+    define_flags=define_flags,
+    run=lambda values: calls.append((values.model, values.n)),
+  )
+  monkeypatch.setitem(sys.modules, 'fake_recipe', recipe)
+  monkeypatch.setitem(sys.modules, 'fake_plain', plain)
+  monkeypatch.setitem(
+    main.VERBS, 'train', main.Verb('fake_recipe', 'a recipe', True)
+  )
+  monkeypatch.setitem(main.VERBS, 'eval', main.Verb('fake_plain', 'plain'))
+  return calls
+
+
+def _fails(capsys, *args) -> str:
+  """Runs a command that must end in one line and exit code 2."""
+  assert main.main(['lrm', *map(str, args)]) == 2
+  captured = capsys.readouterr()
+  assert captured.out == ''
+  assert captured.err.startswith('lrm: error: ')
+  assert captured.err.count('\n') == 1
+  return captured.err
+
+
+def test_help_is_fast_and_imports_no_jax():
+  code = (
+    'import sys; from lrm_jax import main\n'
+    "code = main.main(['lrm', '--help'])\n"
+    "sys.exit(code or 3 * ('jax' in sys.modules))"
+  )
+  begin = time.monotonic()
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True
+  )
+  assert time.monotonic() - begin < 2
+  assert done.returncode == 0, done.stderr
+  for verb in main.VERBS:
+    assert f'  {verb} ' in done.stdout
+
+
+@pytest.mark.parametrize('args', [[], ['--help'], ['-h']])
+def test_overview(args, capsys):
+  assert main.main(['lrm', *args]) == 0
+  assert 'usage: lrm VERB' in capsys.readouterr().out
+
+
+def test_version(capsys):
+  assert main.main(['lrm', '--version']) == 0
+  assert capsys.readouterr().out == f'lrm {lrm_jax.__version__}\n'
+
+
+def test_verb_help_lists_its_flags_and_runs_nothing(calls, capsys):
+  assert main.main(['lrm', 'eval', '--model=x', '--help']) == 0
+  out = capsys.readouterr().out
+  assert '--model=STRING          Folder of the model. (required)' in out
+  assert '--n=INT                 Samples a problem. (default: 8)' in out
+  assert '--kind=ENUM             <a|b>: Kind of it. (default: a)' in out
+  assert main.main(['lrm', 'train', '--help']) == 0
+  out = capsys.readouterr().out
+  assert all(f'--{f}' in out for f in ('config', 'workdir', 'print_config'))
+  assert max(map(len, out.splitlines())) < 80
+  assert calls == []
+
+
+def test_recipe_gets_its_locked_config_and_workdir(
+  calls, config_file, tmp_path
+):
+  args = ['--config.train.steps=9', f'--config={config_file}']
+  workdir = tmp_path / 'run'
+  assert main.main(['lrm', 'train', *args, f'--workdir={workdir}']) == 0
+  [(config, given)] = calls
+  assert config.to_dict() == {'train': {'steps': 9, 'rate': 0.5}}
+  assert config.is_locked
+  assert given == workdir
+  assert not workdir.exists()  # the verb's own business
+
+
+def test_plain_verb_gets_its_flags_afresh_each_time(calls):
+  assert main.main(['lrm', 'eval', '--model', 'a', '--n=2']) == 0
+  assert main.main(['lrm', 'eval', '--model=b']) == 0
+  assert calls == [('a', 2), ('b', 8)]
+
+
+def test_print_config_needs_no_workdir_and_runs_nothing(
+  calls, config_file, capsys
+):
+  args = [f'--config={config_file}', '--print_config']
+  assert main.main(['lrm', 'train', '--config.train.rate=1', *args]) == 0
+  assert '"rate": 1.0' in capsys.readouterr().out
+  assert calls == []
+
+
+def test_unknown_names_get_their_nearest(calls, config_file, capsys):
+  assert "'trian'; nearest: train" in _fails(capsys, 'trian')
+  assert "'--modle'; nearest: --model" in _fails(capsys, 'eval', '--modle=x')
+  message = _fails(capsys, 'train', '--conifg.train.steps=3')
+  assert 'nearest: --config' in message
+  message = _fails(
+    capsys, 'train', f'--config={config_file}', '--config.train.stepz=3'
+  )
+  assert "'train.stepz'; nearest: train.steps" in message
+  assert calls == []
+
+
+def test_missing_and_stray_arguments(calls, config_file, capsys):
+  config = f'--config={config_file}'
+  assert '--config is missing' in _fails(capsys, 'train', '--workdir=x')
+  assert '--workdir is missing' in _fails(capsys, 'train', config)
+  assert '--model is missing' in _fails(capsys, 'eval', '--n=3')
+  assert "argument 'junk'" in _fails(capsys, 'eval', 'junk', '--model=x')
+  assert "argument 'junk'" in _fails(capsys, 'train', config, 'junk')
+  assert '--n=x' in _fails(capsys, 'eval', '--model=x', '--n=x')
+  assert 'a|b' in _fails(capsys, 'eval', '--model=x', '--kind=c')
+  assert calls == []
+
+
+def _raising(monkeypatch, error):
+  def run(*_):
+    raise error
+
+  module = types.SimpleNamespace(define_flags=lambda values: None, run=run)
+  monkeypatch.setitem(sys.modules, 'raising', module)
+  monkeypatch.setitem(main.VERBS, 'eval', main.Verb('raising', 'raises'))
+
+
+def test_user_error_is_one_line(monkeypatch, capsys):
+  _raising(monkeypatch, errors.UserError('two\n  lines'))
+  assert _fails(capsys, 'eval') == 'lrm: error: two lines\n'
+
+
+def test_interrupt_is_one_line_and_130(monkeypatch, capsys):
+  _raising(monkeypatch, KeyboardInterrupt())
+  assert main.main(['lrm', 'eval']) == 130
+  assert capsys.readouterr().err == 'lrm: interrupted\n'
+
+
+def test_bug_keeps_its_traceback(monkeypatch):
+  _raising(monkeypatch, ValueError('a bug'))
+  with pytest.raises(ValueError, match='a bug'):
+    main.main(['lrm', 'eval'])
+
+
+def test_console_script_exits_with_the_code(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['lrm', 'nonsense'])
+  with pytest.raises(SystemExit) as info:
+    main.cli()
+  assert info.value.code == 2

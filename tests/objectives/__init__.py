@@ -1,0 +1,1 @@
+"""The objectives: literals, loops in float64, gradients, degenerate inputs."""

@@ -1,0 +1,137 @@
+"""Aggregation: the four denominators, and cutting into micro-batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.objectives import aggregate, losses
+from tests.objectives import reference
+
+EVERY = {
+  'token_mean': aggregate.token_mean,
+  'sequence_mean': aggregate.sequence_mean,
+  'sequence_sum': aggregate.sequence_sum,
+  'fixed_length': functools.partial(aggregate.fixed_length, length=5),
+}
+
+# Responses of 3, 1 and 0 tokens (the last one dropped), and a padded column:
+# 4 tokens, 2 responses.
+MASK = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
+
+
+@pytest.mark.parametrize(
+  ('name', 'long', 'short'),
+  [
+    ('token_mean', 1 / 4, 1 / 4),
+    ('sequence_mean', 1 / 6, 1 / 2),  # 1 / (2 * 3), 1 / (2 * 1)
+    ('sequence_sum', 1 / 2, 1 / 2),
+    ('fixed_length', 1 / 10, 1 / 10),  # 1 / (2 * 5)
+  ],
+)
+def test_literals(name, long, short):
+  expected = [[[long] * 3 + [0], [short, 0, 0, 0], [0] * 4]]
+  weights = EVERY[name](MASK)
+  assert weights.dtype == jnp.float32
+  np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_equals_the_loops(name, seed):
+  values, *_, mask = reference.batch(seed)
+  np.testing.assert_allclose(
+    np.sum(values * EVERY[name](mask)),
+    reference.loss(name, values, mask, length=5),
+    rtol=1e-6,
+  )
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_padding_and_dropped_samples_change_nothing(name):
+  *_, mask = reference.batch(0)
+  padded = np.pad(mask, [(0, 2), (0, 1), (0, 3)])
+  weights = EVERY[name](padded)
+  np.testing.assert_array_equal(weights[:3, :4, :6], EVERY[name](mask))
+  np.testing.assert_allclose(
+    np.sum(weights), np.sum(EVERY[name](mask)), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('name', ['token_mean', 'sequence_mean'])
+def test_means_have_weights_that_sum_to_1(name):
+  *_, mask = reference.batch(0)
+  np.testing.assert_allclose(np.sum(EVERY[name](mask)), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_micro_batches_give_the_loss_of_the_whole(name):
+  logp, old_logp, _, advantage, mask = reference.batch(0, problems=4)
+
+  def loss(logp, rows, weights):
+    values = losses.ppo_clip(
+      logp[rows], old_logp[rows], advantage[rows], mask[rows]
+    )
+    return jnp.sum(values * weights)
+
+  weights = EVERY[name](mask)
+  everything = slice(None)
+  whole, gradient = jax.value_and_grad(loss)(logp, everything, weights)
+  parts = [slice(0, 1), slice(1, 4)]
+  values, gradients = zip(
+    *(jax.value_and_grad(loss)(logp, rows, weights[rows]) for rows in parts),
+    strict=True,
+  )
+  np.testing.assert_allclose(sum(values), whole, rtol=1e-5)
+  np.testing.assert_allclose(sum(gradients), gradient, rtol=1e-5, atol=1e-8)
+
+  # What goes wrong with denominators of the micro-batches themselves.
+  averaged = np.mean(
+    [loss(logp, rows, EVERY[name](mask[rows])) for rows in parts]
+  )
+  assert abs(averaged - whole) > 1e-3
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_members_of_a_group_may_be_permuted(name):
+  *_, mask = reference.batch(0)
+  order = np.array([2, 0, 3, 1])
+  np.testing.assert_array_equal(
+    EVERY[name](mask[:, order]), EVERY[name](mask)[:, order]
+  )
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('shape', [(2, 3, 4), (1, 1, 1), (2, 3, 0)])
+def test_empty_mask(name, shape):
+  weights = EVERY[name](np.zeros(shape, np.float32))
+  assert weights.shape == shape
+  assert not weights.any()
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_one_token(name):
+  weights = EVERY[name](np.ones((1, 1, 1), np.float32))
+  expected = 1 / 5 if name == 'fixed_length' else 1
+  np.testing.assert_allclose(weights, [[[expected]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_jit_equals_eager(name):
+  np.testing.assert_allclose(
+    jax.jit(EVERY[name])(MASK), EVERY[name](MASK), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_a_mask_may_be_bool(name):
+  np.testing.assert_array_equal(EVERY[name](MASK > 0), EVERY[name](MASK))
+
+
+def test_fixed_length_needs_a_length():
+  message = '^fixed_length: length = 0 response tokens; give at least 1$'
+  with pytest.raises(UserError, match=message):
+    aggregate.fixed_length(MASK, length=0)

@@ -1,0 +1,358 @@
+"""Recipes: from a configuration to functions, and what is refused."""
+
+import dataclasses
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.objectives import advantages
+from lrm_jax.objectives import recipe as recipes
+from lrm_jax.structs import TokenTerms
+from tests.objectives import reference
+
+TABLES = {
+  'budget': recipes.BUDGETS,
+  'shaping': recipes.SHAPING,
+  'selection': recipes.SELECTION,
+  'advantage': recipes.ADVANTAGES,
+  'loss': recipes.LOSSES,
+  'regularizers': recipes.REGULARIZERS,
+  'aggregate': recipes.AGGREGATES,
+}
+
+
+def dler(**parts):
+  """DLER's configuration; `parts` replace whole parts."""
+  objective = {
+    'budget': {'name': 'constant', 'cap': 96},
+    'shaping': {'truncation': {'stop_properly': 0.0}},
+    'selection': {'name': 'dynamic_sampling'},
+    'advantage': {'name': 'batch_token_whiten', 'eps': 1e-8},
+    'loss': {'name': 'ppo_clip', 'low': 0.2, 'high': 0.28, 'dual': 10.0},
+    'regularizers': {'kl_k2': {'coefficient': 5e-4}},
+    'aggregate': {'name': 'token_mean'},
+  }
+  return ml_collections.ConfigDict({'objective': objective | parts})
+
+
+def grpo():
+  return dler(
+    shaping={'outcome': {}},
+    selection={'name': 'all_groups'},
+    advantage={'name': 'group', 'ddof': 1, 'eps': 1e-6},
+    loss={'name': 'ppo_clip', 'low': 0.2, 'high': 0.2, 'dual': math.inf},
+    regularizers={'kl_k3': {'coefficient': 0.04}},
+    aggregate={'name': 'sequence_mean'},
+  )
+
+
+ROLLOUTS = reference.rollouts(
+  correct=[[1, 0, 1], [1, 1, 1]],
+  length=[[3, 2, 6], [1, 6, 6]],
+  truncated=[[0, 0, 1], [0, 1, 1]],
+  cap=[6, 6],
+  tokens=6,
+)
+
+
+def update(config, seed=0):
+  """Loss of one update, and its pieces, through the seams of the trainer."""
+  recipe = recipes.build(config)
+  logp, old_logp, ref_logp, *_ = reference.batch(seed, problems=2, samples=3)
+  reward, memory = recipe.reward(ROLLOUTS, {})
+  keep = recipe.selection(ROLLOUTS, reward)
+  mask = ROLLOUTS.mask * keep[..., None]
+  advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
+  terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask)
+  values = recipe.token_loss(terms)
+  loss = jnp.sum(values * recipe.aggregate(mask))
+  return loss, reward, memory, mask, terms, values
+
+
+def test_dler_end_to_end():
+  # The truncated answers earn nothing, so both groups are mixed.
+  loss, reward, memory, mask, terms, values = update(dler())
+  np.testing.assert_array_equal(reward, [[1, 0, 0], [1, 0, 0]])
+  assert memory == {}
+  assert mask.sum() == 3 + 2 + 6 + 1 + 6 + 6
+  advantage = reference.batch_token_whiten(reward, mask, 1e-8)
+  np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
+  expected = reference.ppo_clip(
+    terms.logp, terms.old_logp, advantage, mask, 0.2, 0.28, 10.0
+  ) + 5e-4 * reference.kl('kl_k2', terms.logp, terms.ref_logp, mask)
+  np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
+  np.testing.assert_allclose(
+    loss, reference.loss('token_mean', expected, mask), rtol=1e-5
+  )
+
+
+def test_grpo_end_to_end():
+  # The verdict alone: the second group is all right and has no advantage.
+  loss, reward, _, mask, terms, values = update(grpo())
+  np.testing.assert_array_equal(reward, [[1, 0, 1], [1, 1, 1]])
+  assert mask.sum() == ROLLOUTS.length.sum()
+  advantage = reference.group(reward, mask, 1, 1e-6)[..., None] * mask
+  assert not advantage[1].any()
+  np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
+  expected = reference.ppo_clip(
+    terms.logp, terms.old_logp, advantage, mask, 0.2, 0.2, math.inf
+  ) + 0.04 * reference.kl('kl_k3', terms.logp, terms.ref_logp, mask)
+  np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
+  np.testing.assert_allclose(
+    loss, reference.loss('sequence_mean', expected, mask), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('config', [dler(), grpo()])
+def test_all_truncated_is_a_loss_of_0_or_the_kl(config):
+  recipe = recipes.build(config)
+  rollouts = dataclasses.replace(
+    ROLLOUTS,
+    correct=np.zeros((2, 3), np.float32),
+    truncated=np.ones((2, 3), bool),
+    length=np.full((2, 3), 6, np.int32),
+  )
+  reward, _ = recipe.reward(rollouts, {})
+  keep = recipe.selection(rollouts, reward)
+  mask = rollouts.mask * keep[..., None]
+  advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
+  assert not advantage.any()
+
+  def loss(logp):
+    zeros = jnp.zeros_like(mask)
+    terms = TokenTerms(logp, logp, zeros, zeros, advantage, mask)
+    return jnp.sum(recipe.token_loss(terms) * recipe.aggregate(mask))
+
+  value, gradient = jax.value_and_grad(loss)(jnp.full(mask.shape, -0.5))
+  if keep.any():  # GRPO keeps the groups: the KL term remains
+    # .04 * (exp(.5) - .5 - 1) = .04 * .148721
+    np.testing.assert_allclose(value, 0.04 * 0.148721, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+  else:
+    assert value == 0
+    assert not gradient.any()
+
+
+def test_jit_equals_eager():
+  recipe = recipes.build(dler())
+  terms = update(dler())[4]
+  np.testing.assert_allclose(
+    jax.jit(recipe.token_loss)(terms), recipe.token_loss(terms), rtol=1e-5
+  )
+  np.testing.assert_array_equal(
+    jax.jit(recipe.reward)(ROLLOUTS, {})[0], recipe.reward(ROLLOUTS, {})[0]
+  )
+
+
+def test_keywords_are_bound():
+  config = dler(
+    budget={'name': 'constant', 'cap': 17},
+    shaping={'truncation': {'stop_properly': 0.25}},
+  )
+  recipe = recipes.build(config)
+  assert recipe.budget(3) == 17
+  reward, _ = recipe.reward(ROLLOUTS, {})
+  np.testing.assert_array_equal(reward, [[1, 0, 0.25], [1, 0.25, 0.25]])
+
+
+def test_defaults_may_be_left_out():
+  build = recipes.build
+  terms = update(grpo())[4]
+  short = dler(loss={'name': 'ppo_clip'}, regularizers={})
+  spelled = dler(
+    loss={'name': 'ppo_clip', 'low': 0.2, 'high': 0.2, 'dual': math.inf},
+    regularizers={},
+  )
+  np.testing.assert_array_equal(
+    build(short).token_loss(terms), build(spelled).token_loss(terms)
+  )
+
+
+def test_rewards_add_up_and_memory_passes_through():
+  def count(rollouts, memory):
+    return memory['calls'] * rollouts.correct, {'calls': memory['calls'] + 1}
+
+  recipe = dataclasses.replace(
+    recipes.build(dler()), shaping=(count, count, count)
+  )
+  reward, memory = recipe.reward(ROLLOUTS, {'calls': 1})
+  np.testing.assert_array_equal(reward, 6 * ROLLOUTS.correct)  # 1 + 2 + 3
+  assert memory == {'calls': 4}
+
+
+def test_several_shaping_functions_from_a_config():
+  config = dler(shaping={'truncation': {}, 'outcome': {}})
+  reward, _ = recipes.build(config).reward(ROLLOUTS, {})
+  np.testing.assert_array_equal(reward, [[2, 0, 1], [2, 1, 1]])
+
+
+@pytest.mark.parametrize(
+  ('regularizers', 'expected'),
+  [
+    ({}, False),
+    ({'entropy': {'coefficient': 0.01}}, False),
+    ({'kl_k1': {'coefficient': 0.01}}, True),
+    ({'kl_k2': {'coefficient': 5e-4}}, True),
+    ({'kl_k3': {'coefficient': -0.04}}, True),
+    ({'kl_k3': {'coefficient': 0.0}}, False),
+    (
+      {'kl_k3': {'coefficient': 0.0}, 'entropy': {'coefficient': 1.0}},
+      False,
+    ),
+    ({'kl_k3': {'coefficient': 1.0}, 'kl_k2': {'coefficient': 0.0}}, True),
+  ],
+)
+def test_needs_reference(regularizers, expected):
+  recipe = recipes.build(dler(regularizers=regularizers))
+  assert recipe.needs_reference is expected
+  # The property says the truth: a reference of NaN is seen only if needed.
+  terms = update(grpo())[4]
+  terms = dataclasses.replace(terms, ref_logp=terms.ref_logp * np.nan)
+  assert bool(jnp.any(jnp.isnan(recipe.token_loss(terms)))) is expected
+
+
+def test_entropy_coefficient_lowers_the_loss():
+  terms = update(grpo())[4]
+  plain = recipes.build(dler(regularizers={})).token_loss(terms)
+  bonus = recipes.build(dler(regularizers={'entropy': {'coefficient': 0.5}}))
+  np.testing.assert_allclose(
+    bonus.token_loss(terms), plain - 0.5 * terms.entropy * terms.mask, rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ('parts', 'message'),
+  [
+    (
+      {'advantage': {'name': 'grup'}},
+      "config.objective.advantage: no function is named 'grup'; choose from "
+      'batch_token_whiten, group, group_mean',
+    ),
+    (
+      {'loss': {'low': 0.2}},
+      "config.objective.loss: no key 'name'; choose from ppo_clip",
+    ),
+    (
+      {'loss': {'name': 'ppo_clip', 'lo': 0.2}},
+      "config.objective.loss: unknown key 'lo'; ppo_clip takes low, high, dual",
+    ),
+    (
+      {'aggregate': {'name': 'token_mean', 'length': 3}},
+      "config.objective.aggregate: unknown key 'length'; token_mean takes no "
+      'keys',
+    ),
+    (
+      {'aggregate': {'name': 'fixed_length'}},
+      "config.objective.aggregate: no key 'length'; fixed_length needs length",
+    ),
+    (
+      {'budget': {'name': 'constant'}},
+      "config.objective.budget: no key 'cap'; constant needs cap",
+    ),
+    (
+      {'shaping': {'truncate': {}}},
+      "config.objective.shaping: no function is named 'truncate'; choose from "
+      'outcome, truncation',
+    ),
+    (
+      {'shaping': {'truncation': {'stop': 0.0}}},
+      "config.objective.shaping: unknown key 'stop'; truncation takes "
+      'stop_properly',
+    ),
+    (
+      {'shaping': {}},
+      'config.objective.shaping = {}: nothing to reward; choose one or more '
+      'of outcome, truncation',
+    ),
+    (
+      {'shaping': {'truncation': 0.1}},
+      'config.objective.shaping.truncation = 0.1: not a section; give a dict '
+      'of keys',
+    ),
+    (
+      {'selection': 'all_groups'},
+      "config.objective.selection = 'all_groups': not a section; give a dict "
+      'of keys',
+    ),
+    (
+      {'regularizers': {'kl_k4': {}}},
+      "config.objective.regularizers: no function is named 'kl_k4'; choose "
+      'from entropy, kl_k1, kl_k2, kl_k3',
+    ),
+    (
+      {'regularizers': {'kl_k2': {}}},
+      "config.objective.regularizers.kl_k2: no key 'coefficient'; give a "
+      'number (0 for off)',
+    ),
+    (
+      {'regularizers': {'kl_k2': {'coefficient': 0.1, 'd': 1}}},
+      "config.objective.regularizers: unknown key 'd'; kl_k2 takes no keys",
+    ),
+    (
+      {'regularizers': {'kl_k2': {'coefficient': '0.1'}}},
+      "config.objective.regularizers.kl_k2.coefficient = '0.1': give a value "
+      'of type float',
+    ),
+    (
+      {'loss': {'name': 'ppo_clip', 'low': True}},
+      'config.objective.loss: ppo_clip.low = True: give a value of type float',
+    ),
+    (
+      {'budget': {'name': 'constant', 'cap': 96.0}},
+      'config.objective.budget: constant.cap = 96.0: give a value of type int',
+    ),
+    (
+      {'advantages': {'name': 'group'}},
+      "config.objective: unknown key 'advantages'; a recipe takes budget, "
+      'shaping, selection, advantage, loss, regularizers, aggregate',
+    ),
+  ],
+)
+def test_mistakes_are_named_in_one_line(parts, message):
+  with pytest.raises(UserError) as error:
+    recipes.build(dler(**parts))
+  assert str(error.value) == message
+
+
+def test_a_missing_part_is_named():
+  config = dler()
+  del config.objective.loss
+  with pytest.raises(UserError) as error:
+    recipes.build(config)
+  assert str(error.value) == (
+    "config.objective: no key 'loss'; a recipe needs budget, shaping, "
+    'selection, advantage, loss, regularizers, aggregate'
+  )
+
+
+def test_a_whole_number_is_a_good_float():
+  recipe = recipes.build(dler(regularizers={'kl_k2': {'coefficient': 1}}))
+  assert recipe.regularizers[0][0] == 1
+
+
+def test_building_leaves_the_config_alone():
+  config = dler()
+  before = config.to_dict()
+  recipes.build(config)
+  assert config.to_dict() == before
+
+
+def test_every_part_has_a_table():
+  fields = [field.name for field in dataclasses.fields(recipes.Recipe)]
+  assert list(TABLES) == fields
+
+
+@pytest.mark.parametrize('part', TABLES)
+def test_every_function_is_named_documented_and_typed(part):
+  for name, function in TABLES[part].items():
+    assert function.__name__ == name
+    assert function.__doc__
+    for parameter in inspect.signature(function).parameters.values():
+      if parameter.kind is parameter.KEYWORD_ONLY:
+        assert parameter.annotation in (bool, float, int, str)

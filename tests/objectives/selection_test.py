@@ -1,0 +1,55 @@
+"""Selection of groups."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrm_jax.objectives import selection
+from tests.objectives import reference
+
+# Selection reads the reward alone so far; any rollouts will do.
+ROLLOUTS = reference.rollouts(
+  correct=[[1]], length=[[1]], truncated=[[0]], cap=[1]
+)
+
+
+def test_all_groups():
+  keep = selection.all_groups(ROLLOUTS, jnp.zeros((2, 3)))
+  assert keep.dtype == bool
+  np.testing.assert_array_equal(keep, np.ones((2, 3), bool))
+
+
+@pytest.mark.parametrize(
+  ('rewards', 'is_kept'),
+  [
+    ([1.0, 1.0, 1.0], False),  # all right
+    ([0.0, 0.0, 0.0], False),  # all wrong
+    ([0.0, 1.0, 0.0], True),
+    ([1.0, 0.0, 1.0], True),
+    ([0.1, 0.1, 0.1], False),  # a tie whose float32 mean is not 0.1
+    ([-1.0, -1.0, -1.0], False),
+    ([-1.0, -1.0, 0.0], True),
+    ([1.0, 1.0, 1.0 + 2**-23], True),  # no tolerance: the next float32
+  ],
+)
+def test_dynamic_sampling(rewards, is_kept):
+  reward = jnp.array([[0.0, 0.0, 1.0], rewards], jnp.float32)
+  keep = selection.dynamic_sampling(ROLLOUTS, reward)
+  assert keep.dtype == bool
+  np.testing.assert_array_equal(keep, [[True] * 3, [is_kept] * 3])
+
+
+def test_one_sample_is_dropped():
+  keep = selection.dynamic_sampling(ROLLOUTS, jnp.array([[1.0], [0.0]]))
+  np.testing.assert_array_equal(keep, [[False], [False]])
+
+
+@pytest.mark.parametrize(
+  'function', [selection.all_groups, selection.dynamic_sampling]
+)
+def test_jit_equals_eager(function):
+  reward = jnp.array([[0.0, 1.0], [1.0, 1.0]])
+  np.testing.assert_array_equal(
+    jax.jit(function)(ROLLOUTS, reward), function(ROLLOUTS, reward)
+  )
