@@ -65,3 +65,19 @@ def from_jsonl(tokenizer: base.Tokenizer, path: str, seed: int) -> Source:
     return prompt, [*response, tokenizer.eos_ids[0]]
 
   return source
+
+
+def shortest_tokens(tokenizer: base.Tokenizer) -> Callable[[int], int]:
+  """Level -> tokens of the shortest correct trace, end-of-sequence included.
+
+  Every number is one token, so all problems of a level agree.
+  """
+
+  def tokens(level: int) -> int:
+    problem = chain_arithmetic.make_problem(0, 'train', (level,))
+    text = chain_arithmetic.trace(
+      problem, chain_arithmetic.SHORTEST, random.Random(0)
+    )
+    return len(tokenizer.encode(text)) + 1
+
+  return tokens

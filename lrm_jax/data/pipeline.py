@@ -27,7 +27,7 @@ class ProblemStream:
   Args:
     source: `__len__` and `__getitem__(index) -> Problem`.
     batch_size: B, problems in a batch.
-    seed: of the shuffle, in `[0, 2**32)`.
+    seed: of the shuffle, at least 0.
     shuffle: False keeps the order of the source, in every epoch.
     encode: applied to the list of B problems; what it returns is the batch.
       None: the list itself.
@@ -49,8 +49,8 @@ class ProblemStream:
       raise UserError('the data set is empty; give one with problems in it')
     if batch_size < 1:
       raise UserError(f'batch size is {batch_size}; expected at least 1')
-    if not 0 <= seed < 2**32:
-      raise UserError(f'data seed is {seed}; expected 0 to 2**32 - 1')
+    if seed < 0:
+      raise UserError(f'data seed is {seed}; expected at least 0')
     # What the position below refers to; a resume with another order would
     # silently repeat some problems and skip others.
     self._identity = {
@@ -62,7 +62,10 @@ class ProblemStream:
     self._next_batch = 0
     dataset = grain.MapDataset.source(source)
     if shuffle:
-      dataset = dataset.shuffle(seed=seed)
+      # grain shuffles epoch e with seed + e, so that neighbouring seeds would
+      # share their orders, one epoch apart; hashed seeds are far apart.
+      (hashed,) = np.random.SeedSequence(seed).generate_state(1)
+      dataset = dataset.shuffle(seed=int(hashed))
     dataset = dataset.repeat().batch(batch_size, batch_fn=list)
     self._batches = dataset if encode is None else dataset.map(encode)
 

@@ -12,7 +12,7 @@ from lrm_jax.structs import Array
 def rope_angles(
   positions: Array, head_dim: int, theta: float
 ) -> tuple[Array, Array]:
-  """cos and sin of position * theta^(-2i / head_dim), i < head_dim / 2.
+  """Cos and sin of position * theta^(-2i / head_dim), i < head_dim / 2.
 
   Args:
     positions: integers of any shape `[...]`.

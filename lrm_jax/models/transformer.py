@@ -10,14 +10,14 @@
 with the same parameters; only where attention finds its keys differs.
 """
 
-from collections.abc import Callable
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from lrm_jax.models import attention
 from lrm_jax.models import positions as rope
@@ -232,7 +232,7 @@ def token_logp(
   temperature: float | Array = 1.0,
   chunk: int = 1024,
 ) -> tuple[Array, Array]:
-  """log softmax(logits / temperature)[target], a chunk of tokens at a time.
+  """Log softmax(logits / temperature)[target], a chunk of tokens at a time.
 
   No array of size N * T * V exists, forward or backward: each chunk's logits
   are recomputed in the backward pass. The largest temporary is chunk * V.

@@ -1,4 +1,4 @@
-"""Prompts to responses: `Sampler.generate`, in batches of one compiled shape."""
+"""Prompts to responses: `Sampler.generate`, in batches of one shape."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence

@@ -1,9 +1,12 @@
 """TFDS builders, offline, without TensorFlow."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 import tensorflow_datasets as tfds
@@ -87,13 +90,27 @@ def test_gsm8k_refuses_other_files(local_gsm8k):
   ],
 )
 def test_failed_download_is_one_line(tmp_path, monkeypatch, failure):
-  def download(self, urls):
+  def fail(*args, **kwargs):
     raise failure
 
-  monkeypatch.setattr(tfds.download.DownloadManager, 'download', download)
+  monkeypatch.setattr(urllib.request, 'urlopen', lambda *_, **__: io.BytesIO())
+  monkeypatch.setattr(tfds.download.DownloadManager, 'download', fail)
   with pytest.raises(UserError, match='gsm8k_problems: cannot be') as error:
     sources.load_problems('gsm8k', data_dir=tmp_path)
   assert '\n' not in str(error.value)
+
+
+def test_no_network_fails_before_the_download(tmp_path, monkeypatch):
+  def no_network(*args, **kwargs):
+    raise urllib.error.URLError('name not known')
+
+  def unreachable(*args, **kwargs):
+    raise AssertionError('TFDS would retry for minutes')
+
+  monkeypatch.setattr(urllib.request, 'urlopen', no_network)
+  monkeypatch.setattr(tfds.download.DownloadManager, 'download', unreachable)
+  with pytest.raises(UserError, match='name not known.*a .jsonl file instead'):
+    sources.load_problems('gsm8k', data_dir=tmp_path)
 
 
 def test_published_checksums_are_read():

@@ -97,7 +97,7 @@ def test_gradient_where_smooth():
 
 @pytest.mark.parametrize('keywords', EVERY)
 def test_gradient_is_zero_where_clipped_and_outside_the_mask(keywords):
-  logp, old_logp, _, advantage, mask = reference.batch(3, problems=20)
+  logp, old_logp, _, advantage, mask = reference.batch(3)
   bounds = {'low': 0.2, 'high': 0.2, 'dual': math.inf} | keywords
   ratio = np.exp(logp - old_logp)
   is_clipped = np.where(
@@ -194,7 +194,7 @@ def test_unmasked_nan_stays_visible():
   assert mask[1, 1, 0] == 1
   logp[1, 1, 0] = np.nan
   loss = losses.ppo_clip(logp, old_logp, advantage, mask, **DLER)
-  assert np.isnan(loss[1, 1, 0])
+  assert np.isnan(np.asarray(loss)[1, 1, 0])
 
 
 def test_masked_equals_sliced():

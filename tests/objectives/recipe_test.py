@@ -53,10 +53,10 @@ def grpo():
 
 
 ROLLOUTS = reference.rollouts(
-  correct=[[1, 0, 1], [1, 1, 1]],
-  length=[[3, 2, 6], [1, 6, 6]],
-  truncated=[[0, 0, 1], [0, 1, 1]],
-  cap=[6, 6],
+  correct=[[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]],
+  length=[[3, 2, 6, 4], [1, 6, 6, 6], [5, 1, 6, 4]],
+  truncated=[[0, 0, 1, 0], [0, 1, 1, 1], [0, 0, 1, 0]],
+  cap=[6, 6, 6],
   tokens=6,
 )
 
@@ -64,7 +64,7 @@ ROLLOUTS = reference.rollouts(
 def update(config, seed=0):
   """Loss of one update, and its pieces, through the seams of the trainer."""
   recipe = recipes.build(config)
-  logp, old_logp, ref_logp, *_ = reference.batch(seed, problems=2, samples=3)
+  logp, old_logp, ref_logp, *_ = reference.batch(seed)
   reward, memory = recipe.reward(ROLLOUTS, {})
   keep = recipe.selection(ROLLOUTS, reward)
   mask = ROLLOUTS.mask * keep[..., None]
@@ -76,11 +76,13 @@ def update(config, seed=0):
 
 
 def test_dler_end_to_end():
-  # The truncated answers earn nothing, so both groups are mixed.
+  # Truncated answers earn nothing, so the second group is mixed too.
   loss, reward, memory, mask, terms, values = update(dler())
-  np.testing.assert_array_equal(reward, [[1, 0, 0], [1, 0, 0]])
+  np.testing.assert_array_equal(
+    reward, [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+  )
   assert memory == {}
-  assert mask.sum() == 3 + 2 + 6 + 1 + 6 + 6
+  assert mask.sum() == 3 + 2 + 6 + 4 + 1 + 6 + 6 + 6
   advantage = reference.batch_token_whiten(reward, mask, 1e-8)
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
   expected = reference.ppo_clip(
@@ -93,12 +95,12 @@ def test_dler_end_to_end():
 
 
 def test_grpo_end_to_end():
-  # The verdict alone: the second group is all right and has no advantage.
+  # The verdict alone: the second group is all right, the third all wrong.
   loss, reward, _, mask, terms, values = update(grpo())
-  np.testing.assert_array_equal(reward, [[1, 0, 1], [1, 1, 1]])
+  np.testing.assert_array_equal(reward, ROLLOUTS.correct)
   assert mask.sum() == ROLLOUTS.length.sum()
   advantage = reference.group(reward, mask, 1, 1e-6)[..., None] * mask
-  assert not advantage[1].any()
+  assert advantage[0].any() and not advantage[1:].any()
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
   expected = reference.ppo_clip(
     terms.logp, terms.old_logp, advantage, mask, 0.2, 0.2, math.inf
@@ -114,9 +116,9 @@ def test_all_truncated_is_a_loss_of_0_or_the_kl(config):
   recipe = recipes.build(config)
   rollouts = dataclasses.replace(
     ROLLOUTS,
-    correct=np.zeros((2, 3), np.float32),
-    truncated=np.ones((2, 3), bool),
-    length=np.full((2, 3), 6, np.int32),
+    correct=np.zeros((3, 4), np.float32),
+    truncated=np.ones((3, 4), bool),
+    length=np.full((3, 4), 6, np.int32),
   )
   reward, _ = recipe.reward(rollouts, {})
   keep = recipe.selection(rollouts, reward)
@@ -158,7 +160,9 @@ def test_keywords_are_bound():
   recipe = recipes.build(config)
   assert recipe.budget(3) == 17
   reward, _ = recipe.reward(ROLLOUTS, {})
-  np.testing.assert_array_equal(reward, [[1, 0, 0.25], [1, 0.25, 0.25]])
+  np.testing.assert_array_equal(
+    reward, [[1, 0, 0.25, 1], [1, 0.25, 0.25, 0.25], [0] * 4]
+  )
 
 
 def test_defaults_may_be_left_out():
@@ -189,7 +193,7 @@ def test_rewards_add_up_and_memory_passes_through():
 def test_several_shaping_functions_from_a_config():
   config = dler(shaping={'truncation': {}, 'outcome': {}})
   reward, _ = recipes.build(config).reward(ROLLOUTS, {})
-  np.testing.assert_array_equal(reward, [[2, 0, 1], [2, 1, 1]])
+  np.testing.assert_array_equal(reward, [[2, 0, 1, 2], [2, 1, 1, 1], [0] * 4])
 
 
 @pytest.mark.parametrize(

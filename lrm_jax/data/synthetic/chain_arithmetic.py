@@ -182,9 +182,7 @@ def _operands(value: int, sign: str) -> tuple[int, ...]:
   """Operands in 1..9 (2..9 for *) that keep the value within range."""
   first = 2 if sign == '*' else 1
   return tuple(
-    n
-    for n in range(first, 10)
-    if 0 <= OPERATIONS[sign](value, n) <= MAX_VALUE
+    n for n in range(first, 10) if 0 <= OPERATIONS[sign](value, n) <= MAX_VALUE
   )
 
 

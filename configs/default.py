@@ -1,0 +1,97 @@
+"""Every key of `lrm train`, with its unit or reason. The recipe is DLER.
+
+Other configs import this one and change a few lines. Lengths are in tokens.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """DLER on the embedded tiny LRM."""
+  config = config_dict.create(
+    seed=0,  # of every random stream
+    model=dict(
+      path='tiny_lrm',  # a directory in the HF layout, or an embedded model
+      param_dtype='float32',  # parameters and optimizer
+      compute_dtype='float32',  # activations and matrix products
+      logits_dtype='float32',  # the output head
+      remat='none',  # none | dots | full: what the backward pass recomputes
+      scan_unroll=1,  # layers per loop iteration; all of them if shallow
+    ),
+    data=dict(
+      train='chain_arithmetic',  # a builder's name or a .jsonl path
+      train_split='train',
+      eval='chain_arithmetic',
+      eval_split='heldout',
+      dir=config_dict.placeholder(str),  # of TFDS; None: its default
+      instruction='',  # appended to every question
+      max_prompt_tokens=40,  # a longer prompt is an error
+    ),
+    train=dict(
+      steps=200,  # RL steps
+      problems=32,  # B, problems in a batch
+      samples=8,  # G, responses per problem
+      max_tokens=96,  # T, room for a response; budgets stay below
+      max_rounds=2,  # sampling rounds per step to fill the batch
+      mini_batches=1,  # optimizer updates per step; divides `problems`
+      temperature=1.0,  # of sampling, and of every log-probability
+      rows=64,  # R, packed rows in a micro-batch
+      row_length=160,  # S, tokens in a packed row
+      groups=16,  # problems in a micro-batch at most
+      logit_chunk=4096,  # tokens whose logits exist at a time
+      logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
+      checkpoint_every=50,  # steps
+      keep_checkpoints=2,
+      rollouts_every=1,  # steps; rollouts/step_NNNNNN.jsonl.gz; 0: never
+    ),
+    sampler=dict(
+      batch=32,  # prompts in a compiled batch
+      check_every=16,  # decode steps between two looks at "all done"
+    ),
+    eval=dict(
+      problems=256,  # 0: all
+      samples=8,
+      max_tokens=384,
+      temperature=1.0,
+      every=0,  # steps; 0: only before and after
+    ),
+    optimizer=dict(
+      learning_rate=1e-3,  # peak
+      schedule='constant',  # constant | cosine | linear
+      warmup_steps=5,  # optimizer updates
+      final_fraction=0.1,  # of the peak, where the schedule decays
+      b1=0.9,
+      b2=0.95,
+      eps=1e-8,
+      weight_decay=0.0,
+      clip_norm=1.0,  # of the global gradient
+    ),
+  )
+  config.objective = dler(cap=96)
+  return config.lock()
+
+
+def dler(cap: int) -> config_dict.ConfigDict:
+  """DLER (arXiv 2510.15110, section 3); see `objectives/recipe.py`."""
+  return config_dict.create(
+    budget=dict(name='constant', cap=cap),
+    shaping=dict(truncation=dict(stop_properly=0.0)),
+    selection=dict(name='dynamic_sampling'),
+    advantage=dict(name='batch_token_whiten', eps=1e-8),
+    loss=dict(name='ppo_clip', low=0.2, high=0.28, dual=10.0),
+    regularizers=dict(kl_k2=dict(coefficient=5e-4)),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def grpo(cap: int) -> config_dict.ConfigDict:
+  """GRPO (arXiv 2402.03300, section 4.1) as verl computes it."""
+  return config_dict.create(
+    budget=dict(name='constant', cap=cap),
+    shaping=dict(outcome=dict()),
+    selection=dict(name='all_groups'),
+    advantage=dict(name='group', ddof=1, eps=1e-6),
+    loss=dict(name='ppo_clip', low=0.2, high=0.2),
+    regularizers=dict(kl_k3=dict(coefficient=0.04)),
+    aggregate=dict(name='sequence_mean'),
+  )

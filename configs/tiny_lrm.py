@@ -1,0 +1,80 @@
+"""The embedded tiny LRM: a 0.4 M parameter reasoning model that overthinks.
+
+  lrm sft --config=configs/tiny_lrm.py --workdir=runs/tiny_lrm
+
+First the arithmetic facts, densely, in shortest traces; then the verbose
+style with slips, re-checks and repairs. Two CPU cores, under 20 minutes.
+`runs/tiny_lrm/model` is what `lrm_jax/assets/tiny_lrm` holds.
+"""
+
+from ml_collections import config_dict
+
+LEVELS = (2, 3, 4, 5, 6, 7, 8)  # operations per problem
+
+
+def get_config() -> config_dict.ConfigDict:
+  return config_dict.create(
+    seed=0,
+    model=dict(
+      path=config_dict.placeholder(str),  # fine-tune this one; None: a new one
+      new=dict(
+        vocab_size=192,
+        d_model=128,
+        n_layers=2,  # two suffice to look a label up and to add
+        n_heads=4,
+        n_kv_heads=1,
+        head_dim=32,
+        d_ff=384,
+        max_positions=1024,
+        rope_theta=1e4,  # sequences are short
+        rms_eps=1e-6,
+        tie_embeddings=True,
+        qkv_bias=True,
+        scan_unroll=2,
+      ),
+    ),
+    tokenizer=dict(
+      vocab_size=192,
+      examples=3000,  # traces it is trained on
+    ),
+    data=dict(
+      train='chain_arithmetic',  # or a .jsonl of `question` and `response`
+      eval='chain_arithmetic',
+      max_tokens=384,  # a longer trace is drawn again
+      max_prompt_tokens=40,
+    ),
+    # In the order of their names; rows * row_length tokens a step.
+    stages=dict(
+      a_facts=dict(
+        steps=500, rows=80, row_length=160, levels=(1, 2, 3), style=dict()
+      ),
+      b_verbose=dict(
+        steps=700,
+        rows=32,
+        row_length=432,
+        levels=LEVELS,
+        style=dict(
+          slip=0.1, recheck=0.42, recheck_wrong=0.8, again=0.5, again_wrong=0.7
+        ),
+      ),
+    ),
+    optimizer=dict(
+      learning_rate=4e-3,  # peak
+      schedule='cosine',
+      warmup_steps=100,
+      final_fraction=0.02,
+      b1=0.9,
+      b2=0.98,
+      eps=1e-8,
+      weight_decay=0.01,
+      clip_norm=1.0,
+    ),
+    checkpoint_every=200,  # steps
+    eval=dict(
+      problems=256,  # held-out; 0: no evaluation
+      samples=8,
+      batch=32,  # prompts in a compiled batch
+      max_tokens=384,
+      temperature=1.0,
+    ),
+  ).lock()

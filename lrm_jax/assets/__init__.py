@@ -1,0 +1,30 @@
+"""Models that come with the package."""
+
+import pathlib
+
+from lrm_jax import errors
+
+_ROOT = pathlib.Path(__file__).parent
+
+
+def resolve(model: str) -> pathlib.Path:
+  """The directory of a model: a path, or the name of an embedded one.
+
+  Raises:
+    UserError: neither exists.
+  """
+  path = pathlib.Path(model)
+  if path.is_dir():
+    return path
+  embedded = sorted(p.name for p in _ROOT.iterdir() if is_model(p))
+  if model in embedded:
+    return _ROOT / model
+  raise errors.UserError(
+    f'model {model!r}: no such directory; give a directory in the Hugging '
+    f'Face layout, or one of the embedded models: {", ".join(embedded)}'
+  )
+
+
+def is_model(path: pathlib.Path) -> bool:
+  """Whether a directory holds a model."""
+  return (path / 'config.json').is_file()

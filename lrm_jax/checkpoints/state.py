@@ -1,0 +1,81 @@
+"""Runs on disk: device state and host state, saved together by orbax.
+
+WORKDIR/checkpoints/STEP/ holds `state` (arrays: parameters, optimizer,
+memory) and `host` (JSON: data cursor, counters). Writing is asynchronous and
+a step appears under its name only when it is complete.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from lrm_jax import errors
+
+
+class RunCheckpoints:
+  """The checkpoints of one run, the newest `keep` of them."""
+
+  def __init__(self, workdir: str | pathlib.Path, keep: int):
+    self._manager = ocp.CheckpointManager(
+      pathlib.Path(workdir).absolute() / 'checkpoints',
+      options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+      item_names=('state', 'host'),
+    )
+
+  def latest_step(self) -> int | None:
+    """The newest complete step, None where there is none."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: Any, host: dict[str, Any]) -> None:
+    """Starts writing a step; returns when the arrays have left the device.
+
+    Args:
+      step: steps completed.
+      state: a pytree of arrays; may be donated as soon as this returns.
+      host: JSON-able.
+    """
+    if step == self._manager.latest_step():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host)
+      ),
+    )
+
+  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads a step.
+
+    Args:
+      step: from `latest_step`.
+      like: a pytree of the shapes, dtypes and shardings to restore into.
+
+    Returns:
+      (state, host) as they were saved.
+
+    Raises:
+      UserError: the checkpoint has other shapes than `like`.
+    """
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    try:
+      found = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(abstract),
+          host=ocp.args.JsonRestore(),
+        ),
+      )
+    except (ValueError, KeyError) as error:
+      first_line = str(error).strip().splitlines()[0]
+      raise errors.UserError(
+        f'checkpoint {step} does not fit this model: {first_line}; restore '
+        'the config it was written with or choose another --workdir'
+      ) from error
+    return found.state, found.host
+
+  def close(self) -> None:
+    """Waits until everything is on disk."""
+    self._manager.wait_until_finished()
+    self._manager.close()

@@ -1,0 +1,61 @@
+"""Evaluation: every problem, G samples each, one batch at a time."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from lrm_jax import metrics, rng
+from lrm_jax.models.transformer import Params
+from lrm_jax.rollout import Collector
+from lrm_jax.structs import Problem, Rollouts
+
+
+def evaluate(
+  collector: Collector,
+  params: Params,
+  problems: Sequence[Problem],
+  *,
+  cap: int,
+  seed: int,
+  temperature: float,
+  description: str = 'eval',
+) -> Rollouts:
+  """Graded responses to all problems, with a progress line.
+
+  The random stream is the same for every model, so two models are compared on
+  common random numbers.
+
+  Args:
+    collector: fixes the samples per problem and the batch.
+    params: the policy.
+    problems: N of them.
+    cap: response tokens.
+    seed: of the evaluation stream.
+    temperature: of sampling; 0 is greedy.
+    description: leads the progress line.
+
+  Returns:
+    `Rollouts` with B = N.
+  """
+  key = rng.stream(seed, 'evaluation')
+  batch = collector.sampler.batch
+  parts = []
+  with metrics.Progress(len(problems), description) as progress:
+    for start in range(0, len(problems), batch):
+      part = collector.collect(
+        params,
+        [problems[i] for i in range(start, min(start + batch, len(problems)))],
+        cap=cap,
+        key=key,
+        temperature=temperature,
+      )
+      parts.append(part)
+      progress.update(
+        start + len(part.length),
+        {
+          'accuracy': float(np.mean([p.correct.mean() for p in parts])),
+          'tokens': float(np.mean([p.length.mean() for p in parts])),
+        },
+      )
+  return jax.tree.map(lambda *x: np.concatenate(x), *parts)

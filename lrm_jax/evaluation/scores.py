@@ -1,0 +1,72 @@
+"""Scores of graded responses; every length is in response tokens."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lrm_jax.structs import Problem, Rollouts
+
+
+def summarize(rollouts: Rollouts) -> dict[str, float]:
+  """The numbers of one evaluation; means run over all B * G samples.
+
+  Returns:
+    accuracy (avg@G, in [0, 1]), response_tokens, thinking_tokens, truncated
+    (fraction that hit its cap), tokens_per_correct (all tokens / number of
+    correct responses; inf where none is), response_tokens_correct and
+    response_tokens_wrong (nan where there is no such response).
+  """
+  correct = rollouts.correct > 0
+  tokens = rollouts.length.astype(np.float64)
+  return {
+    'accuracy': float(correct.mean()),
+    'response_tokens': float(tokens.mean()),
+    'thinking_tokens': float(rollouts.thinking_length.mean()),
+    'truncated': float(rollouts.truncated.mean()),
+    'tokens_per_correct': tokens_per_correct(tokens, correct),
+    'response_tokens_correct': _mean(tokens[correct]),
+    'response_tokens_wrong': _mean(tokens[~correct]),
+  }
+
+
+def tokens_per_correct(tokens: np.ndarray, correct: np.ndarray) -> float:
+  """Sum of tokens over all samples / number of correct ones; inf if none."""
+  right = int(np.sum(correct))
+  return float(np.sum(tokens) / right) if right else math.inf
+
+
+def accuracy_standard_error(rollouts: Rollouts) -> float:
+  """Standard error of the accuracy, clustered by problem.
+
+  Samples of one problem are not independent, so the spread is that of the
+  B problem means: std(ddof=1) / sqrt(B); nan for a single problem.
+  """
+  by_problem = rollouts.correct.mean(axis=1)
+  if len(by_problem) < 2:
+    return math.nan
+  return float(by_problem.std(ddof=1) / math.sqrt(len(by_problem)))
+
+
+def by_level(
+  problems: Sequence[Problem], rollouts: Rollouts
+) -> list[dict[str, float]]:
+  """One row per level: level, n (samples), accuracy, response_tokens, ..."""
+  levels = np.array([problem.level for problem in problems])
+  rows = []
+  for level in sorted(set(levels.tolist())):
+    at = levels == level
+    rows.append(
+      {
+        'level': level,
+        'n': int(rollouts.correct[at].size),
+        'accuracy': float(rollouts.correct[at].mean()),
+        'response_tokens': float(rollouts.length[at].mean()),
+        'truncated': float(rollouts.truncated[at].mean()),
+      }
+    )
+  return rows
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else math.nan

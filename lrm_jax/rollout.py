@@ -1,0 +1,127 @@
+"""Problems to `Rollouts`: prompts, samples, verdicts."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from lrm_jax.data import pipeline
+from lrm_jax.models.transformer import Params
+from lrm_jax.rewards.math_answer import Verdict
+from lrm_jax.rewards.pool import Grader
+from lrm_jax.sampler.engine import Sampler, Samples
+from lrm_jax.structs import Problem, Rollouts
+from lrm_jax.tokenization.base import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Collector:
+  """What it takes to turn problems into graded responses.
+
+  Attributes:
+    tokenizer: encodes prompts, decodes responses.
+    sampler: samples the responses.
+    grader: compares them with the gold answers.
+    max_prompt_tokens: P; a longer prompt is an error.
+    instruction: appended to every question; '' for none.
+  """
+
+  tokenizer: Tokenizer
+  sampler: Sampler
+  grader: Grader
+  max_prompt_tokens: int
+  instruction: str = ''
+
+  def collect(
+    self,
+    params: Params,
+    problems: Sequence[Problem],
+    *,
+    cap: int | np.ndarray,
+    key: jax.Array,
+    temperature: float,
+  ) -> Rollouts:
+    """Samples and grades G responses to each problem (phases 2 and 3).
+
+    Args:
+      params: the policy.
+      problems: B of them.
+      cap: response tokens, one number or `[B]`.
+      key: of the random stream.
+      temperature: of sampling.
+
+    Returns:
+      NumPy arrays, in the order of the problems.
+    """
+    ids, length = pipeline.encode_problems(
+      self.tokenizer, problems, self.max_prompt_tokens, self.instruction
+    )
+    caps = np.broadcast_to(np.asarray(cap, np.int32), len(problems))
+    samples = self.sampler.generate(
+      params,
+      ids,
+      length,
+      problem_ids=[problem.id for problem in problems],
+      caps=caps,
+      key=key,
+      temperature=temperature,
+    )
+    verdicts = self._grade(problems, samples)
+    correct = np.array([v.correct for v in verdicts], np.float32)
+    return Rollouts(
+      prompt_ids=ids,
+      prompt_length=length,
+      response_ids=samples.response_ids,
+      length=samples.length,
+      thinking_length=samples.thinking_length,
+      sampler_logp=samples.logp,
+      truncated=samples.truncated,
+      think_closed=samples.think_closed,
+      correct=correct.reshape(samples.length.shape),
+      cap=caps,
+      problem_index=np.arange(len(problems), dtype=np.int32),
+    )
+
+  def _grade(
+    self, problems: Sequence[Problem], samples: Samples
+  ) -> list[Verdict]:
+    pairs = [
+      (self.tokenizer.decode(ids[:length]), problem.answer)
+      for problem, group, lengths in zip(
+        problems, samples.response_ids, samples.length, strict=True
+      )
+      for ids, length in zip(group, lengths, strict=True)
+    ]
+    return self.grader.grade(pairs)
+
+
+def response_rows(
+  tokenizer: Tokenizer, problems: Sequence[Problem], rollouts: Rollouts
+) -> list[dict]:
+  """One JSON-able row per sample, as `lrm sample` writes them.
+
+  Keys: id, sample, prompt_ids, response, response_ids, logp, length,
+  thinking_length, truncated, correct.
+  """
+  rows = []
+  for b, problem in enumerate(problems):
+    prompt = rollouts.prompt_ids[b, : rollouts.prompt_length[b]].tolist()
+    for g, length in enumerate(rollouts.length[b].tolist()):
+      ids = rollouts.response_ids[b, g, :length].tolist()
+      logp = rollouts.sampler_logp[b, g, :length]
+      rows.append(
+        {
+          'id': problem.id,
+          'sample': g,
+          'prompt_ids': prompt,
+          'response': tokenizer.decode(ids),
+          'response_ids': ids,
+          'logp': [float(x) for x in logp],
+          'length': length,
+          'thinking_length': int(rollouts.thinking_length[b, g]),
+          'truncated': bool(rollouts.truncated[b, g]),
+          'correct': bool(rollouts.correct[b, g]),
+        }
+      )
+  return rows

@@ -1,0 +1,286 @@
+"""The supervised loop: demonstrations in stages, token-mean cross-entropy.
+
+Trains a new model (sizes in the config, with a vocabulary trained on the
+data) or an existing one, evaluates it and writes it out with a model card.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import random
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from lrm_jax import (
+  assets,
+  interrupts,
+  metrics,
+  optim,
+  packing,
+  rng,
+  rollout,
+)
+from lrm_jax import workdir as run_folder
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.checkpoints.state import RunCheckpoints
+from lrm_jax.data import demonstrations, prompts, sources
+from lrm_jax.data.synthetic import chain_arithmetic
+from lrm_jax.evaluation import evaluator, scores
+from lrm_jax.models import transformer
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.reporting import model_card, tables
+from lrm_jax.rewards.pool import Grader
+from lrm_jax.sampler.engine import Sampler
+from lrm_jax.structs import Array, TrainState
+from lrm_jax.tokenization import base as tokenization
+from lrm_jax.tokenization import training
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Some steps on one kind of demonstrations, in rows of one shape."""
+
+  steps: int
+  rows: int
+  row_length: int
+  source: demonstrations.Source
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """`lrm sft`: trains, evaluates, writes `model/` with its card.
+
+  Args:
+    config: see `configs/tiny_lrm.py`.
+    workdir: the run's folder. The same config continues where it stopped.
+  """
+  began = time.time()
+  if config.model.path is None:
+    check_new_model(config)
+  is_resumed = run_folder.open_run(workdir, config, 'sft', mutable=())
+  model, params, tokenizer = open_model(config, workdir)
+  stages = make_stages(config, tokenizer)
+  steps = sum(stage.steps for stage in stages)
+  optimizer = optim.make_optimizer(config.optimizer, steps)
+  state = TrainState(jnp.int32(0), params, optimizer.init(params))
+  cursors = [0] * len(stages)
+  checkpoints = RunCheckpoints(workdir, keep=1)
+  if is_resumed and checkpoints.latest_step() is not None:
+    state, host = checkpoints.restore(checkpoints.latest_step(), state)
+    cursors = host['cursors']
+  state = train(
+    make_step(model, optimizer),
+    state,
+    stages,
+    cursors,
+    config,
+    workdir,
+    checkpoints,
+  )
+  checkpoints.close()
+  training_seconds = time.time() - began
+  finish(config, workdir, model, state.params, tokenizer, training_seconds)
+
+
+def check_new_model(config: ml_collections.ConfigDict) -> ModelConfig:
+  """The architecture of a new model; its errors come before any writing."""
+  return ModelConfig(**config.model.new)
+
+
+def open_model(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> tuple[ModelConfig, Any, tokenization.Tokenizer]:
+  """An existing model, or a new one with a vocabulary of its own."""
+  if config.model.path is not None:
+    directory = assets.resolve(config.model.path)
+    model, params = huggingface.load(directory)
+    return model, params, tokenization.load(directory)
+  model = check_new_model(config)
+  directory = workdir / 'tokenizer'
+  if not (directory / 'tokenizer.model').exists():
+    train_vocabulary(config, directory)
+  params = transformer.init_params(model, rng.stream(config.seed, 'init'))
+  return model, params, tokenization.load(directory)
+
+
+def train_vocabulary(
+  config: ml_collections.ConfigDict, directory: pathlib.Path
+) -> None:
+  """A SentencePiece vocabulary over traces of the last stage's style."""
+  stage = stage_configs(config)[-1]
+  style = chain_arithmetic.Style(**stage.style)
+
+  def texts():
+    for index in range(config.tokenizer.examples):
+      problem = chain_arithmetic.make_problem(
+        index, 'train', tuple(range(1, chain_arithmetic.MAX_LEVEL + 1))
+      )
+      trace = chain_arithmetic.trace(problem, style, random.Random(index))
+      yield f'{problem.question}{prompts.THINK_OPEN}{trace}'
+
+  training.train(
+    texts(),
+    directory,
+    vocab_size=config.tokenizer.vocab_size,
+    symbols=chain_arithmetic.SYMBOLS,
+  )
+
+
+def stage_configs(
+  config: ml_collections.ConfigDict,
+) -> list[ml_collections.ConfigDict]:
+  """The stages in the order of their names."""
+  return [config.stages[name] for name in sorted(config.stages)]
+
+
+def make_stages(
+  config: ml_collections.ConfigDict, tokenizer: tokenization.Tokenizer
+) -> list[Stage]:
+  """Every stage with its source of demonstrations."""
+
+  def source(stage: ml_collections.ConfigDict) -> demonstrations.Source:
+    if config.data.train != 'chain_arithmetic':
+      return demonstrations.from_jsonl(
+        tokenizer, config.data.train, config.seed
+      )
+    return demonstrations.chain_traces(
+      tokenizer,
+      chain_arithmetic.Style(**stage.style),
+      levels=tuple(stage.levels),
+      max_tokens=config.data.max_tokens,
+      seed=config.seed,
+    )
+
+  return [
+    Stage(stage.steps, stage.rows, stage.row_length, source(stage))
+    for stage in stage_configs(config)
+  ]
+
+
+def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
+  """Builds `step(state, rows, mask) -> state, loss`; the state is donated.
+
+  loss = sum of -log p(token) over response tokens / their number, in nats.
+  """
+
+  def loss_of(params, rows: packing.Rows, mask: Array) -> Array:
+    hidden, _ = transformer.apply(
+      model, params, rows.tokens, rows.positions, rows.segment_ids
+    )
+    # Position i predicts token i + 1. The last column's target would be the
+    # row's own first token, a prompt token, whose mask is 0.
+    targets = jnp.roll(rows.tokens, -1, axis=-1)
+    weights = jnp.roll(mask, -1, axis=-1)
+    logp, _ = transformer.token_logp(model, params, hidden, targets, chunk=4096)
+    return -jnp.sum(logp * weights) / jnp.sum(weights)
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(state: TrainState, rows: packing.Rows, mask: Array):
+    loss, grads = jax.value_and_grad(loss_of)(state.params, rows, mask)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state), loss
+
+  return step
+
+
+def train(
+  step_function, state, stages, cursors, config, workdir, checkpoints
+) -> TrainState:
+  """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises."""
+  first = int(state.step)
+  ends = np.cumsum([stage.steps for stage in stages])
+  writer = metrics.MetricsWriter(workdir, first)
+  progress = metrics.Progress(int(ends[-1]), 'sft', start=first)
+  with interrupts.Interrupts() as stop, progress:
+    for step in range(first + 1, int(ends[-1]) + 1):
+      began = time.time()
+      index = int(np.searchsorted(ends, step))
+      stage = stages[index]
+      rows, mask, cursors[index] = packing.pack_demonstrations(
+        stage.source,
+        cursors[index],
+        rows=stage.rows,
+        row_length=stage.row_length,
+      )
+      state, loss = step_function(state, rows, mask)
+      loss, tokens = float(loss), int((rows.segment_ids > 0).sum())
+      if not np.isfinite(loss):
+        raise FloatingPointError(f'loss is {loss} at step {step}')
+      speed = tokens / (time.time() - began)
+      values = {'loss': loss, 'tokens': tokens, 'tokens_per_second': speed}
+      writer.write(step, values | {'stage': index})
+      progress.update(step, {'loss': loss, 'tokens/s': speed})
+      is_due = step % config.checkpoint_every == 0 or step == ends[-1]
+      if is_due or stop.requested:
+        checkpoints.save(step, state, {'cursors': cursors})
+      if stop.requested and step < ends[-1]:
+        checkpoints.close()
+        raise KeyboardInterrupt(f'saved step {step}; run again to continue')
+  writer.close()
+  return state
+
+
+def finish(config, workdir, model, params, tokenizer, seconds) -> None:
+  """Evaluates, exports the model with its card, prints the table, sums up."""
+  params = jax.device_get(params)
+  huggingface.save(workdir / 'model', model, params, tokenizer=tokenizer)
+  summary = {
+    'verb': 'sft',
+    'config': config.to_dict(),
+    'seconds': seconds,
+    'parameters': sum(x.size for x in jax.tree.leaves(params)),
+    'device': jax.devices()[0].device_kind,
+  }
+  if config.eval.problems:
+    summary |= evaluate(config, model, params, tokenizer)
+    print(tables.by_level(summary['by_level']))
+    card = model_card.write(summary, workdir / 'model' / 'README.md')
+    print(f'{workdir / "model"}: {card}')
+  run_folder.write_summary(workdir, summary)
+
+
+def evaluate(config, model, params, tokenizer) -> dict[str, Any]:
+  """Scores of the trained model on `config.data.eval`, overall and by level.
+
+  For chain arithmetic each level also states the tokens of its shortest
+  correct trace.
+  """
+  settings = config.eval
+  problems = sources.load_problems(
+    config.data.eval, split='heldout', limit=settings.problems
+  )
+  with Grader() as grader:
+    collector = rollout.Collector(
+      tokenizer=tokenizer,
+      sampler=Sampler(
+        model,
+        samples=settings.samples,
+        batch=settings.batch,
+        max_tokens=settings.max_tokens,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        think_close_ids=tokenization.think_close_ids(tokenizer),
+      ),
+      grader=grader,
+      max_prompt_tokens=config.data.max_prompt_tokens,
+    )
+    found = evaluator.evaluate(
+      collector,
+      params,
+      problems,
+      cap=settings.max_tokens,
+      seed=config.seed,
+      temperature=settings.temperature,
+    )
+  by_level = scores.by_level(problems, found)
+  if config.data.eval == 'chain_arithmetic':
+    shortest = demonstrations.shortest_tokens(tokenizer)
+    for row in by_level:
+      row['shortest_tokens'] = shortest(row['level'])
+  return scores.summarize(found) | {'by_level': by_level}

@@ -1,0 +1,355 @@
+"""The RL loop: eight phases a step.
+
+  choose   the stream gives B problems, the budget a cap (tokens)
+  sample   the engine gives G responses to each
+  verify   the grader gives each a verdict
+  shape    verdicts and lengths become rewards
+  select   groups that teach nothing are dropped, and more are sampled
+  credit   rewards become advantages
+  update   packed rows go through the model, the optimizer steps
+  record   metrics, rollouts and checkpoints are written
+
+The device still works on a step's update while its rollouts are written.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from lrm_jax import (
+  compilation,
+  interrupts,
+  jsonl,
+  metrics,
+  packing,
+  rng,
+  rollout,
+  train_step,
+)
+from lrm_jax import experiment as experiment_lib
+from lrm_jax import workdir as run_folder
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.checkpoints.state import RunCheckpoints
+from lrm_jax.evaluation import evaluator, scores
+from lrm_jax.experiment import Experiment
+from lrm_jax.reporting import plots, tables
+from lrm_jax.rewards.pool import Grader
+from lrm_jax.structs import Problem, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """One step's B groups, and the numbers of everything that was sampled.
+
+  Attributes:
+    problems: B of them.
+    rollouts: their responses.
+    reward: `[B, G]`, shaped.
+    keep: `[B, G]` bool; nothing else is trained on.
+    stats: means over all samples of the step, the dropped ones included.
+  """
+
+  problems: list[Problem]
+  rollouts: Rollouts
+  reward: np.ndarray
+  keep: np.ndarray
+  stats: dict[str, float]
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """`lrm train`: evaluates, trains, evaluates, writes the results.
+
+  Args:
+    config: see `configs/default.py`.
+    workdir: the run's folder. The same config continues where it stopped.
+  """
+  began = time.time()
+  watch = compilation.CompileWatch()
+  with Grader() as grader:
+    experiment = experiment_lib.build(config, grader)
+    is_resumed = run_folder.open_run(workdir, config, 'train')
+    checkpoints = RunCheckpoints(workdir, config.train.keep_checkpoints)
+    if is_resumed:
+      experiment_lib.restore(experiment, checkpoints)
+    before = evaluate(experiment, workdir, 'before')
+    train(experiment, workdir, checkpoints, watch)
+    checkpoints.close()
+    after = evaluate(experiment, workdir, 'after')
+  finish(experiment, workdir, before, after, time.time() - began)
+
+
+def train(
+  experiment: Experiment,
+  workdir: pathlib.Path,
+  checkpoints: RunCheckpoints,
+  watch: compilation.CompileWatch,
+) -> None:
+  """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises."""
+  config = experiment.config.train
+  first = int(experiment.state.step)
+  writer = metrics.MetricsWriter(workdir, first)
+  progress = metrics.Progress(config.steps, 'train', start=first)
+  with interrupts.Interrupts() as stop, progress:
+    for step in range(first + 1, config.steps + 1):
+      began = time.time()
+      batch = gather(experiment, step)
+      sampled = time.time()
+      device_numbers, advantage = update(experiment, batch)
+      if config.rollouts_every and step % config.rollouts_every == 0:
+        record_rollouts(experiment, workdir, batch, advantage, step)
+      numbers = read(device_numbers, config, step)
+      numbers |= speeds(batch, sampled - began, time.time() - sampled)
+      writer.write(step, batch.stats | numbers | {'compilations': watch.count})
+      progress.update(step, headline(batch.stats))
+      is_due = step % config.checkpoint_every == 0 or step == config.steps
+      if is_due or stop.requested:
+        experiment_lib.save(experiment, checkpoints)
+      if stop.requested and step < config.steps:
+        checkpoints.close()
+        raise KeyboardInterrupt(f'saved step {step}; run again to continue')
+      every = experiment.config.eval.every
+      if every and step % every == 0 and step < config.steps:
+        evaluate(experiment, workdir, f'step_{step:06d}')
+  writer.close()
+
+
+def gather(experiment: Experiment, step: int) -> Batch:
+  """Phases 1 to 5: samples until B groups are kept or the rounds are over.
+
+  Kept groups come first; if there are fewer than B, dropped ones fill the
+  batch (they are not trained on, but the shapes never change).
+  """
+  config = experiment.config.train
+  cap = int(experiment.recipe.budget(step))
+  key = rng.stream(experiment.config.seed, 'sample', step)
+  problems, parts = [], []
+  for sampling_round in range(config.max_rounds):
+    drawn = experiment.stream.next()
+    rollouts = experiment.collector.collect(
+      experiment.state.params,
+      drawn,
+      cap=cap,
+      key=jax.random.fold_in(key, sampling_round),
+      temperature=config.temperature,
+    )
+    shaped = experiment.shape(rollouts, experiment.memory)
+    reward, keep, experiment.memory = jax.device_get(shaped)
+    problems += drawn
+    parts.append((rollouts, reward, keep))
+    if sum(k.any(1).sum() for _, _, k in parts) >= config.problems:
+      break
+  everything = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  rollouts, reward, keep = everything
+  order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
+  chosen = jax.tree.map(lambda x: x[order], everything)
+  stats = sampling_stats(rollouts, reward, keep, cap)
+  return Batch([problems[i] for i in order], *chosen, stats)
+
+
+def sampling_stats(
+  rollouts: Rollouts, reward: np.ndarray, keep: np.ndarray, cap: int
+) -> dict[str, float]:
+  """Means over every sample of a step, kept or not."""
+  summary = scores.summarize(rollouts)
+  names = ('accuracy', 'response_tokens', 'thinking_tokens', 'truncated')
+  return {name: summary[name] for name in names} | {
+    'reward': float(reward.mean()),
+    'cap': cap,
+    'sampled_tokens': int(rollouts.length.sum()),
+    'sampled_groups': len(keep),
+    'kept_groups': int(keep.any(1).sum()),
+  }
+
+
+def update(
+  experiment: Experiment, batch: Batch
+) -> tuple[list[dict[str, jax.Array]], np.ndarray]:
+  """Phases 6 and 7: dispatches the step's optimizer updates.
+
+  Mini-batch j of n holds the groups j, j + n, ... so that a batch that is not
+  full is spread evenly; an empty mini-batch is no update.
+
+  Returns:
+    The metrics of each update, still on the device, and the advantages
+    `[B, G, T]`.
+  """
+  config = experiment.config.train
+  advantage, mask = jax.device_get(
+    experiment.credit(batch.reward, batch.keep, batch.rollouts.mask)
+  )
+  numbers = []
+  state = experiment.state
+  for part in range(config.mini_batches):
+    pick = slice(part, None, config.mini_batches)
+    if not batch.keep[pick].any():
+      continue
+    rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
+    packed = packing.pack_groups(
+      rollouts,
+      batch.keep[pick],
+      rows=config.rows,
+      row_length=config.row_length,
+      groups_per_micro_batch=config.groups,
+    )
+    targets = train_step.Targets(
+      rollouts.sampler_logp, advantage[pick], mask[pick]
+    )
+    state, values = experiment.update(
+      state, experiment.ref_params, packed, targets
+    )
+    numbers.append(values)
+  experiment.state = dataclasses.replace(state, step=state.step + 1)
+  return numbers, advantage
+
+
+def read(
+  device_numbers: list[dict[str, jax.Array]],
+  config: ml_collections.ConfigDict,
+  step: int,
+) -> dict[str, float]:
+  """Waits for the updates; means over them, and the two alarms.
+
+  `logp_gap_max` is the first update's: the parameters are then still those
+  that sampled. A step without any update has no numbers.
+
+  Raises:
+    FloatingPointError: a loss or gradient is not finite, or sampler and
+      trainer disagree on log-probabilities.
+  """
+  if not device_numbers:
+    return {}
+  host = [
+    {k: float(v) for k, v in d.items()} for d in jax.device_get(device_numbers)
+  ]
+  numbers = {k: sum(d[k] for d in host) / len(host) for k in host[0]}
+  numbers['logp_gap_max'] = host[0]['logp_gap_max']
+  for name in ('loss', 'grad_norm'):
+    if not math.isfinite(numbers[name]):
+      raise FloatingPointError(f'{name} is {numbers[name]} at step {step}')
+  if not numbers['logp_gap_max'] <= config.logp_gap_limit:
+    raise FloatingPointError(
+      f'sampler and trainer differ by {numbers["logp_gap_max"]:.1e} nats at '
+      f'step {step}; train.logp_gap_limit is {config.logp_gap_limit:.1e}'
+    )
+  return numbers
+
+
+def speeds(
+  batch: Batch, sample_seconds: float, update_seconds: float
+) -> dict[str, float]:
+  """Seconds of the two halves of a step, and tokens per second of each."""
+  lengths = batch.rollouts.length + batch.rollouts.prompt_length[:, None]
+  return {
+    'sample_seconds': sample_seconds,
+    'update_seconds': update_seconds,
+    'tokens_per_second_sample': batch.stats['sampled_tokens'] / sample_seconds,
+    'tokens_per_second_update': float((lengths * batch.keep).sum())
+    / update_seconds,
+  }
+
+
+def headline(stats: dict[str, float]) -> dict[str, float]:
+  """What the progress line shows."""
+  names = ('reward', 'accuracy', 'response_tokens', 'kept_groups')
+  return {name: stats[name] for name in names}
+
+
+def record_rollouts(
+  experiment: Experiment,
+  workdir: pathlib.Path,
+  batch: Batch,
+  advantage: np.ndarray,
+  step: int,
+) -> None:
+  """Writes rollouts/step_NNNNNN.jsonl.gz, one line a sample.
+
+  `advantage` is the mean over the sample's tokens; 0 where it was dropped.
+  """
+  rows = rollout.response_rows(
+    experiment.tokenizer, batch.problems, batch.rollouts
+  )
+  lengths = np.maximum(batch.rollouts.length, 1)
+  means = (advantage.sum(-1) / lengths * batch.keep).reshape(-1)
+  for row, reward, mean in zip(
+    rows, batch.reward.reshape(-1), means, strict=True
+  ):
+    row |= {'step': step, 'reward': float(reward), 'advantage': float(mean)}
+  (workdir / 'rollouts').mkdir(exist_ok=True)
+  jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
+
+
+def evaluate(
+  experiment: Experiment, workdir: pathlib.Path, name: str
+) -> dict[str, Any]:
+  """Evaluates the policy once; a resumed run reads evaluation/NAME.json."""
+  path = workdir / 'evaluation' / f'{name}.json'
+  if path.exists():
+    return json.loads(path.read_text('utf-8'))
+  config = experiment.config
+  rollouts = evaluator.evaluate(
+    experiment.eval_collector,
+    experiment.state.params,
+    experiment.eval_problems,
+    cap=config.eval.max_tokens,
+    seed=config.seed,
+    temperature=config.eval.temperature,
+    description=f'evaluate {name}',
+  )
+  summary = scores.summarize(rollouts) | {
+    'step': int(experiment.state.step),
+    'accuracy_se': scores.accuracy_standard_error(rollouts),
+    'by_level': scores.by_level(experiment.eval_problems, rollouts),
+  }
+  path.parent.mkdir(exist_ok=True)
+  run_folder.write_summary(path, summary)
+  return summary
+
+
+def finish(
+  experiment: Experiment,
+  workdir: pathlib.Path,
+  before: dict[str, Any],
+  after: dict[str, Any],
+  seconds: float,
+) -> None:
+  """Exports the model, draws the curves, prints the table, sums up."""
+  huggingface.save(
+    workdir / 'model',
+    experiment.model,
+    jax.device_get(experiment.state.params),
+    tokenizer=experiment.tokenizer,
+  )
+  rows = jsonl.read_rows(workdir / 'metrics.jsonl')
+  plots.training_curves(rows, workdir / 'curves.png', before, after)
+
+  def column(name: str) -> list[float]:
+    return [row[name] for row in rows if row.get(name) is not None]
+
+  run_folder.write_summary(
+    workdir,
+    {
+      'verb': 'train',
+      'config': experiment.config.to_dict(),
+      'steps': int(experiment.state.step),
+      'seconds': seconds,
+      'before': before,
+      'after': after,
+      'tokens_per_second': {
+        # Medians: the first steps compile.
+        part: float(np.median(column(f'tokens_per_second_{part}')))
+        for part in ('sample', 'update')
+        if column(f'tokens_per_second_{part}')
+      },
+      'logp_gap_max': max(column('logp_gap_max'), default=None),
+      'device': jax.devices()[0].device_kind,
+    },
+  )
+  print(tables.before_after(before, after))
+  print(f'{workdir}: summary.json, curves.png, model/ ({seconds:.0f} s)')

@@ -1,0 +1,221 @@
+"""The jitted RL update: packed rows in, one optimizer step out.
+
+Per micro-batch: forward pass over packed rows, log-probabilities gathered
+back to `[Q, G, T]`, the recipe's per-token loss, a sum weighted by the
+aggregate of the *whole* mini-batch. So the loss and its gradient do not depend
+on how the mini-batch is cut or packed.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrm_jax import packing
+from lrm_jax.models import transformer
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import advantages
+from lrm_jax.objectives.recipe import Recipe
+from lrm_jax.structs import Array, Rollouts, TokenTerms, TrainState
+
+Metrics = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Targets:
+  """What the loss of a mini-batch needs beside the rows; all `[B, G, T]`.
+
+  Attributes:
+    sampler_logp: log-probabilities under the policy that sampled.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+  """
+
+  sampler_logp: Array
+  advantage: Array
+  mask: Array
+
+
+def make_shape(recipe: Recipe) -> Callable[..., Any]:
+  """`shape(rollouts, memory) -> reward [B, G], keep [B, G], memory`."""
+
+  @jax.jit
+  def shape(rollouts: Rollouts, memory: Any):
+    reward, memory = recipe.reward(rollouts, memory)
+    return reward, recipe.selection(rollouts, reward), memory
+
+  return shape
+
+
+def make_credit(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
+  """`credit(reward, keep, mask) -> advantage, mask`, both `[B, G, T]`.
+
+  The mask that comes back is 1 on the tokens of kept samples.
+  """
+
+  @jax.jit
+  def credit(reward: Array, keep: Array, mask: Array):
+    mask = mask * keep[..., None]
+    advantage = recipe.advantage(reward, mask)
+    return advantages.per_token(advantage, mask), mask
+
+  return credit
+
+
+def make_update(
+  config: ModelConfig,
+  recipe: Recipe,
+  optimizer: optax.GradientTransformation,
+  *,
+  temperature: float,
+  chunk: int = 4096,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Builds `update(state, ref_params, packed, targets) -> state, metrics`.
+
+  The state is donated. `ref_params` is the frozen reference policy, or None
+  for a recipe that does not look at one. The step counter is the caller's: a
+  step may have several mini-batches.
+
+  Args:
+    config: the architecture.
+    recipe: loss and regularizers.
+    optimizer: applied once per call.
+    temperature: the one the samples were drawn with.
+    chunk: tokens per chunk of the output head.
+
+  Returns:
+    The jitted function. Metrics are means over trained tokens, except
+    `logp_gap_max`: the largest |log-probability here - sampler's|, which is
+    rounding error as long as the parameters are those that sampled.
+  """
+  forward = functools.partial(
+    _response_logp, config, temperature=temperature, chunk=chunk
+  )
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def update(
+    state: TrainState,
+    ref_params: Any,
+    packed: packing.PackedBatch,
+    targets: Targets,
+  ) -> tuple[TrainState, Metrics]:
+    weights = recipe.aggregate(targets.mask)
+
+    def micro_batch(index, carry):
+      rows, groups, offsets = jax.tree.map(
+        lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
+      )
+      part, part_weights = _take_groups((targets, weights), groups)
+      (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(
+        state.params, ref_params, rows, offsets, part, part_weights
+      )
+      gap = jnp.maximum(carry[1].pop('gap'), sums.pop('gap'))
+      grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
+      return grads, sums | {'gap': gap}
+
+    def loss(params, ref_params, rows, offsets, part, part_weights):
+      logp, entropy = forward(params, rows, offsets, part.mask)
+      ref_logp = logp
+      if recipe.needs_reference:
+        ref_logp, _ = forward(ref_params, rows, offsets, part.mask)
+      terms = TokenTerms(
+        logp=logp,
+        old_logp=part.sampler_logp,
+        ref_logp=jax.lax.stop_gradient(ref_logp),
+        entropy=entropy,
+        advantage=part.advantage,
+        mask=part.mask,
+      )
+      total = jnp.sum(recipe.token_loss(terms) * part_weights)
+      return total, _sums(total, terms)
+
+    start = (
+      jax.tree.map(jnp.zeros_like, state.params),
+      {name: jnp.float32(0) for name in SUMS},
+    )
+    grads, sums = jax.lax.fori_loop(0, packed.count, micro_batch, start)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    new_state = TrainState(
+      step=state.step,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+    )
+    return new_state, _means(sums) | {
+      'grad_norm': optax.global_norm(grads),
+    }
+
+  return update
+
+
+SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')
+
+
+def _sums(loss: Array, terms: TokenTerms) -> Metrics:
+  """Sums over one micro-batch, by the names in SUMS."""
+  logp, mask = jax.lax.stop_gradient(terms.logp), terms.mask
+  gap = jnp.abs(logp - terms.old_logp) * mask
+  ratio = jnp.exp(jnp.where(mask > 0, logp - terms.old_logp, 0.0))
+  total = lambda x: jnp.sum(x * mask)
+  return {
+    'loss': loss,
+    'tokens': jnp.sum(mask),
+    'kl': total(logp - terms.ref_logp),
+    'entropy': total(jax.lax.stop_gradient(terms.entropy)),
+    'ratio': total(ratio),
+    'outside': total(jnp.abs(ratio - 1.0) > 0.2),
+    'gap': jnp.max(gap, initial=0.0),
+  }
+
+
+def _means(sums: Metrics) -> Metrics:
+  tokens = jnp.maximum(sums['tokens'], 1.0)
+  return {
+    'loss': sums['loss'],
+    'trained_tokens': sums['tokens'],
+    'kl': sums['kl'] / tokens,
+    'entropy': sums['entropy'] / tokens,
+    'ratio_mean': sums['ratio'] / tokens,
+    'ratio_outside_0.2': sums['outside'] / tokens,
+    'logp_gap_max': sums['gap'],
+  }
+
+
+def _take_groups(tree: Any, groups: Array) -> Any:
+  """The groups of a micro-batch, `[Q, G, T]`; absent ones become zeros."""
+  is_there = (groups >= 0).astype(jnp.float32)[:, None, None]
+  return jax.tree.map(lambda x: x[jnp.maximum(groups, 0)] * is_there, tree)
+
+
+def _response_logp(
+  config: ModelConfig,
+  params: Any,
+  rows: packing.Rows,
+  offsets: Array,
+  mask: Array,
+  *,
+  temperature: float,
+  chunk: int,
+) -> tuple[Array, Array]:
+  """(logp, entropy) `[Q, G, T]` of the responses; 0 outside the mask."""
+  hidden, _ = transformer.apply(
+    config, params, rows.tokens, rows.positions, rows.segment_ids
+  )
+  logp, entropy = transformer.token_logp(
+    config,
+    params,
+    hidden,
+    jnp.roll(rows.tokens, -1, axis=-1),
+    temperature=temperature,
+    chunk=chunk,
+  )
+
+  def gather(values):
+    found = packing.gather_responses(values, offsets, mask.shape[-1])
+    return jnp.where(mask > 0, found, 0.0)
+
+  return gather(logp), gather(entropy)
