@@ -35,7 +35,7 @@ def center(values: Array, mask: Array, *, axis: Axis = None) -> jax.Array:
 
   The largest value is subtracted before the mean is taken. That changes
   nothing on paper; in float32 it makes equal values give exactly 0 (the mean
-  of sixteen 0.1s is not 0.1) and keeps the digits of small differences
+  of eight 0.1s is not 0.1) and keeps the digits of small differences
   between large values.
 
   Args:

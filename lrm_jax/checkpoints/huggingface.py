@@ -186,7 +186,7 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
 
 
 def _check_names(
-  config: ModelConfig, weights: _Weights, wanted: Iterable[str]
+  config: ModelConfig, weights: Weights, wanted: Iterable[str]
 ) -> None:
   names = weights.names()
   missing = sorted(set(wanted) - names)
@@ -306,7 +306,7 @@ def _check_replaceable(directory: pathlib.Path) -> None:
   others = [
     name for name in names if not name.endswith(_PARTS) and name != 'merges.txt'
   ]
-  if others or (names and 'config.json' not in names):
+  if others or (names and not {weights_lib.FILE, weights_lib.INDEX} & set(names)):
     raise UserError(
       f'{directory}: holds {first(others if others else names)}, which would '
       'be lost; give a new or empty directory'

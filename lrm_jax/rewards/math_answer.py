@@ -148,7 +148,7 @@ def strip_unit(text: str) -> str:
   if not is_unit or not re.search('[0-9]', match[1]):
     return text
   words = match[2].lower().split()
-  return text if _CONJUNCTIONS.intersection(words) else match[1]
+  return text if _NO_UNITS.intersection(words) else match[1]
 
 
 def _last_box(text: str) -> str:
@@ -230,7 +230,8 @@ _PLAIN_UNIT = re.compile(r'(.*[0-9}])\s+([A-Za-z][A-Za-z .]*)', re.DOTALL)
 _SHORT_UNITS = frozenset(
   'cm mm km kg mg ft in mi lb oz ml hr am pm per of'.split()
 )
-_CONJUNCTIONS = frozenset(('and', 'or', 'not'))
+# Hedges, and letters that are numbers or variables even in upright type.
+_NO_UNITS = frozenset('and or not percent i j e x y z n k'.split())
 _TEXT = r'\\(?:text(?:bf|it|rm|normal)?|mbox|math(?:rm|bf|it|bb)|operatorname)'
 # Applied in this order. `(?<!\\)` leaves the `\\` between matrix rows alone.
 _REWRITES = tuple(
@@ -303,7 +304,7 @@ def _compare(response: str, gold: str) -> bool | None:
 
 def _normalise(text: str) -> str:
   """One spelling for what the MATH benchmark takes for the same answer."""
-  text = text.translate(_UNICODE).strip().rstrip('.,;:')
+  text = re.sub(r'(?<!\\)[.,;:]+$', '', text.translate(_UNICODE).strip())
   text = strip_unit(text)
   for pattern, replacement in _REWRITES:
     text = pattern.sub(replacement, text)

@@ -90,7 +90,7 @@ class Grader:
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
     # Also when the caller forgets, and at the interpreter's exit.
-    self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+    weakref.finalize(self, _kill_all, self._workers)
 
   def __enter__(self):
     return self

@@ -41,13 +41,10 @@ def main() -> int:
     if hard == resource.RLIM_INFINITY or hard > memory_bytes:
       resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
   try:
-    import math_verify  # noqa: F401 (loading it is the point)
-    import sympy.physics.units  # noqa: F401 (sympy loads it late, by eval)
+    _prepare()
   except Exception as error:
     print(json.dumps({'error': repr(error)}), file=replies, flush=True)
     return 1
-  logging.disable(logging.CRITICAL)
-  forbid_evaluation()
   print(json.dumps({'ready': True}), file=replies, flush=True)
   for line in sys.stdin:
     request = json.loads(line)
@@ -56,6 +53,17 @@ def main() -> int:
     signal.alarm(0)
     print(json.dumps({'correct': correct}), file=replies, flush=True)
   return 0
+
+
+def _prepare() -> None:
+  """Loads math-verify, warms it up and makes sure that it works."""
+  import math_verify  # noqa: F401 (loading it is the point)
+  import sympy.physics.units  # noqa: F401 (sympy loads it late, by eval)
+
+  logging.disable(logging.CRITICAL)
+  forbid_evaluation()
+  if not is_equal(r'\sqrt{8}', r'2\sqrt{2}'):
+    raise RuntimeError('it does not take the root of 8 for twice that of 2')
 
 
 def forbid_evaluation() -> None:

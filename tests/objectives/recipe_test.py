@@ -1,6 +1,7 @@
 """Recipes: from a configuration to functions, and what is refused."""
 
 import dataclasses
+import functools
 import inspect
 import math
 
@@ -52,36 +53,58 @@ def grpo():
   )
 
 
-ROLLOUTS = reference.rollouts(
+CONFIGS = {'dler': dler(), 'grpo': grpo()}
+
+# Right, wrong and truncated answers; all right but for the cap; all wrong.
+MIXED = reference.rollouts(
   correct=[[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]],
   length=[[3, 2, 6, 4], [1, 6, 6, 6], [5, 1, 6, 4]],
   truncated=[[0, 0, 1, 0], [0, 1, 1, 1], [0, 0, 1, 0]],
   cap=[6, 6, 6],
   tokens=6,
 )
+CUT = reference.rollouts(
+  correct=np.zeros((3, 4)),
+  length=np.full((3, 4), 6),
+  truncated=np.ones((3, 4)),
+  cap=[6, 6, 6],
+  tokens=6,
+)
 
 
-def update(config, seed=0):
+def terms():
+  """The token terms of GRPO's update."""
+  return update('grpo', 'mixed')[0][1][2]
+
+
+def step(recipe, logp, rollouts):
   """Loss of one update, and its pieces, through the seams of the trainer."""
-  recipe = recipes.build(config)
-  logp, old_logp, ref_logp, *_ = reference.batch(seed)
-  reward, memory = recipe.reward(ROLLOUTS, {})
-  keep = recipe.selection(ROLLOUTS, reward)
-  mask = ROLLOUTS.mask * keep[..., None]
+  _, old_logp, ref_logp, *_ = reference.batch(0)
+  reward, memory = recipe.reward(rollouts, {})
+  mask = rollouts.mask * recipe.selection(rollouts, reward)[..., None]
   advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
   terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask)
   values = recipe.token_loss(terms)
   loss = jnp.sum(values * recipe.aggregate(mask))
-  return loss, reward, memory, mask, terms, values
+  return loss, (reward, memory, terms, values)
+
+
+@functools.cache
+def update(config, rollouts):
+  recipe = recipes.build(CONFIGS[config])
+  function = functools.partial(step, recipe)
+  both = jax.jit(jax.value_and_grad(function, has_aux=True))
+  return both(reference.batch(0)[0], {'mixed': MIXED, 'cut': CUT}[rollouts])
 
 
 def test_dler_end_to_end():
+  (loss, (reward, memory, terms, values)), _ = update('dler', 'mixed')
   # Truncated answers earn nothing, so the second group is mixed too.
-  loss, reward, memory, mask, terms, values = update(dler())
   np.testing.assert_array_equal(
     reward, [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
   )
   assert memory == {}
+  mask = np.asarray(terms.mask)
   assert mask.sum() == 3 + 2 + 6 + 4 + 1 + 6 + 6 + 6
   advantage = reference.batch_token_whiten(reward, mask, 1e-8)
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
@@ -95,10 +118,11 @@ def test_dler_end_to_end():
 
 
 def test_grpo_end_to_end():
+  (loss, (reward, _, terms, values)), _ = update('grpo', 'mixed')
   # The verdict alone: the second group is all right, the third all wrong.
-  loss, reward, _, mask, terms, values = update(grpo())
-  np.testing.assert_array_equal(reward, ROLLOUTS.correct)
-  assert mask.sum() == ROLLOUTS.length.sum()
+  np.testing.assert_array_equal(reward, MIXED.correct)
+  mask = np.asarray(terms.mask)
+  np.testing.assert_array_equal(mask, MIXED.mask)
   advantage = reference.group(reward, mask, 1, 1e-6)[..., None] * mask
   assert advantage[0].any() and not advantage[1:].any()
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
@@ -111,44 +135,32 @@ def test_grpo_end_to_end():
   )
 
 
-@pytest.mark.parametrize('config', [dler(), grpo()])
-def test_all_truncated_is_a_loss_of_0_or_the_kl(config):
-  recipe = recipes.build(config)
-  rollouts = dataclasses.replace(
-    ROLLOUTS,
-    correct=np.zeros((3, 4), np.float32),
-    truncated=np.ones((3, 4), bool),
-    length=np.full((3, 4), 6, np.int32),
-  )
-  reward, _ = recipe.reward(rollouts, {})
-  keep = recipe.selection(rollouts, reward)
-  mask = rollouts.mask * keep[..., None]
-  advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
-  assert not advantage.any()
+def test_all_truncated_drops_everything_in_dler():
+  (loss, (reward, _, terms, _)), gradient = update('dler', 'cut')
+  assert not reward.any()
+  assert not terms.mask.any()
+  assert loss == 0
+  assert not gradient.any()
 
-  def loss(logp):
-    zeros = jnp.zeros_like(mask)
-    terms = TokenTerms(logp, logp, zeros, zeros, advantage, mask)
-    return jnp.sum(recipe.token_loss(terms) * recipe.aggregate(mask))
 
-  value, gradient = jax.value_and_grad(loss)(jnp.full(mask.shape, -0.5))
-  if keep.any():  # GRPO keeps the groups: the KL term remains
-    # .04 * (exp(.5) - .5 - 1) = .04 * .148721
-    np.testing.assert_allclose(value, 0.04 * 0.148721, rtol=1e-5)
-    assert np.isfinite(gradient).all()
-  else:
-    assert value == 0
-    assert not gradient.any()
+def test_all_truncated_leaves_the_kl_in_grpo():
+  (loss, (reward, _, terms, _)), gradient = update('grpo', 'cut')
+  assert not reward.any()
+  assert not terms.advantage.any()
+  kl = reference.kl('kl_k3', terms.logp, terms.ref_logp, terms.mask)
+  expected = 0.04 * reference.loss('sequence_mean', kl, terms.mask)
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  assert np.isfinite(gradient).all()
+  assert gradient.any()
 
 
 def test_jit_equals_eager():
   recipe = recipes.build(dler())
-  terms = update(dler())[4]
   np.testing.assert_allclose(
-    jax.jit(recipe.token_loss)(terms), recipe.token_loss(terms), rtol=1e-5
+    jax.jit(recipe.token_loss)(terms()), recipe.token_loss(terms()), rtol=1e-5
   )
   np.testing.assert_array_equal(
-    jax.jit(recipe.reward)(ROLLOUTS, {})[0], recipe.reward(ROLLOUTS, {})[0]
+    jax.jit(recipe.reward)(MIXED, {})[0], recipe.reward(MIXED, {})[0]
   )
 
 
@@ -159,7 +171,7 @@ def test_keywords_are_bound():
   )
   recipe = recipes.build(config)
   assert recipe.budget(3) == 17
-  reward, _ = recipe.reward(ROLLOUTS, {})
+  reward, _ = recipe.reward(MIXED, {})
   np.testing.assert_array_equal(
     reward, [[1, 0, 0.25, 1], [1, 0.25, 0.25, 0.25], [0] * 4]
   )
@@ -167,14 +179,13 @@ def test_keywords_are_bound():
 
 def test_defaults_may_be_left_out():
   build = recipes.build
-  terms = update(grpo())[4]
   short = dler(loss={'name': 'ppo_clip'}, regularizers={})
   spelled = dler(
     loss={'name': 'ppo_clip', 'low': 0.2, 'high': 0.2, 'dual': math.inf},
     regularizers={},
   )
   np.testing.assert_array_equal(
-    build(short).token_loss(terms), build(spelled).token_loss(terms)
+    build(short).token_loss(terms()), build(spelled).token_loss(terms())
   )
 
 
@@ -185,14 +196,14 @@ def test_rewards_add_up_and_memory_passes_through():
   recipe = dataclasses.replace(
     recipes.build(dler()), shaping=(count, count, count)
   )
-  reward, memory = recipe.reward(ROLLOUTS, {'calls': 1})
-  np.testing.assert_array_equal(reward, 6 * ROLLOUTS.correct)  # 1 + 2 + 3
+  reward, memory = recipe.reward(MIXED, {'calls': 1})
+  np.testing.assert_array_equal(reward, 6 * MIXED.correct)  # 1 + 2 + 3
   assert memory == {'calls': 4}
 
 
 def test_several_shaping_functions_from_a_config():
   config = dler(shaping={'truncation': {}, 'outcome': {}})
-  reward, _ = recipes.build(config).reward(ROLLOUTS, {})
+  reward, _ = recipes.build(config).reward(MIXED, {})
   np.testing.assert_array_equal(reward, [[2, 0, 1, 2], [2, 1, 1, 1], [0] * 4])
 
 
@@ -216,17 +227,18 @@ def test_needs_reference(regularizers, expected):
   recipe = recipes.build(dler(regularizers=regularizers))
   assert recipe.needs_reference is expected
   # The property says the truth: a reference of NaN is seen only if needed.
-  terms = update(grpo())[4]
-  terms = dataclasses.replace(terms, ref_logp=terms.ref_logp * np.nan)
-  assert bool(jnp.any(jnp.isnan(recipe.token_loss(terms)))) is expected
+  unknown = dataclasses.replace(terms(), ref_logp=np.full((3, 4, 6), np.nan))
+  loss = np.asarray(recipe.token_loss(unknown))
+  assert bool(np.isnan(loss).any()) is expected
 
 
 def test_entropy_coefficient_lowers_the_loss():
-  terms = update(grpo())[4]
-  plain = recipes.build(dler(regularizers={})).token_loss(terms)
+  plain = recipes.build(dler(regularizers={})).token_loss(terms())
   bonus = recipes.build(dler(regularizers={'entropy': {'coefficient': 0.5}}))
   np.testing.assert_allclose(
-    bonus.token_loss(terms), plain - 0.5 * terms.entropy * terms.mask, rtol=1e-6
+    bonus.token_loss(terms()),
+    plain - 0.5 * terms().entropy * terms().mask,
+    rtol=1e-6,
   )
 
 

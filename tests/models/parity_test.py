@@ -1,0 +1,177 @@
+"""Our numbers are those of transformers.
+
+The first half compares with logits that transformers computed once
+(`tests/fixtures/make_parity.py`); it needs nothing but this repository. The
+second half, marked `parity`, makes fresh models in transformers.
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.models import transformer
+from tests.models import tiny
+
+FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
+TOLERANCE = 1e-4  # largest difference of two logits of order one
+
+
+def compute(config, params, tokens, positions, segment_ids):
+  hidden, _ = tiny.apply(config, params, tokens, positions, segment_ids)
+  return np.asarray(transformer.logits(config, params, hidden))
+
+
+def compute_padded(config, params, ids, mask):
+  mask = mask.astype(np.int32)
+  positions = np.maximum(mask.cumsum(-1) - 1, 0)
+  return compute(config, params, ids, positions, mask)
+
+
+@pytest.fixture(scope='module', params=['qwen2_tied', 'qwen2_untied'])
+def model(request):
+  return huggingface.load(FIXTURES / request.param)
+
+
+@pytest.fixture(scope='module')
+def expected(model):
+  name = 'qwen2_tied' if model[0].tie_embeddings else 'qwen2_untied'
+  return dict(np.load(FIXTURES / name / 'logits.npz'))
+
+
+def rows_of(expected):
+  rows = [expected[f'row{i}_ids'] for i in range(3)]
+  return rows, [expected[f'row{i}_logits'] for i in range(3)]
+
+
+def test_fixtures_can_tell_models_apart(expected):
+  _, logits = rows_of(expected)
+  assert all(x.std() > 0.5 for x in logits)
+
+
+@pytest.mark.parametrize('side', ['right', 'left'])
+def test_padded_rows(model, expected, side):
+  mask = expected[f'{side}_mask']
+  ours = compute_padded(*model, expected[f'{side}_ids'], mask)
+  difference = (ours - expected[f'{side}_logits'])[mask]
+  assert np.abs(difference).max() <= TOLERANCE
+
+
+def test_packed_rows(model, expected):
+  rows, logits = rows_of(expected)
+  ours = compute(*model, *tiny.pack([rows], 30))[0]
+  difference = ours[: sum(map(len, rows))] - np.concatenate(logits)
+  assert np.abs(difference).max() <= TOLERANCE
+
+
+def test_cached_decoding(model, expected):
+  rows, logits = rows_of(expected)
+  cuts = (2, 5, 4)
+  ours = tiny.cached_logits(
+    *model,
+    [row[:cut] for row, cut in zip(rows, cuts, strict=True)],
+    [[row[cut:]] for row, cut in zip(rows, cuts, strict=True)],
+  )
+  for (found,), cut, theirs in zip(ours, cuts, logits, strict=True):
+    assert np.abs(found - theirs[cut - 1 :]).max() <= TOLERANCE
+
+
+# Live: needs torch and transformers.
+
+SEED = 11
+
+
+@pytest.fixture(scope='module', params=['qwen2_tied', 'qwen2_untied'])
+def live(request, tmp_path_factory):
+  """A fresh model in transformers, and ours read from what it saved."""
+  why = 'compares with a live model of transformers'
+  pytest.importorskip('torch', reason=why)
+  pytest.importorskip('transformers', reason=why)
+  from tests.fixtures import make_parity
+
+  fields = make_parity.VARIANTS[request.param]
+  theirs = make_parity.make_model(SEED, **fields)
+  directory = tmp_path_factory.mktemp(request.param)
+  theirs.save_pretrained(directory)
+  return make_parity, theirs, *huggingface.load(directory)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('side', ['right', 'left'])
+def test_live_padded_rows(live, side):
+  make_parity, theirs, *ours = live
+  _, ids, masks = make_parity.make_inputs(SEED)
+  expected = make_parity.reference_logits(theirs, ids[side], masks[side])
+  found = compute_padded(*ours, ids[side], masks[side])
+  assert np.abs(found - expected)[masks[side]].max() <= TOLERANCE
+
+
+@pytest.mark.parity
+def test_live_packed_and_cached(live):
+  make_parity, theirs, config, params = live
+  rows, _, _ = make_parity.make_inputs(SEED, lengths=(20, 11, 7))
+  logits = [make_parity.reference_logits(theirs, r[None])[0] for r in rows]
+  packed = compute(config, params, *tiny.pack([rows], 40))[0]
+  difference = packed[: sum(map(len, rows))] - np.concatenate(logits)
+  assert np.abs(difference).max() <= TOLERANCE
+  cached = tiny.cached_logits(
+    config, params, [r[:3] for r in rows], [[r[3:]] for r in rows]
+  )
+  for (found,), expected in zip(cached, logits, strict=True):
+    assert np.abs(found - expected[2:]).max() <= TOLERANCE
+
+
+@pytest.mark.parity
+def test_live_gradient(live):
+  """Of the mean cross-entropy, with respect to the embedding."""
+  import torch
+
+  make_parity, theirs, config, params = live
+  (row,), _, _ = make_parity.make_inputs(SEED, lengths=(12,))
+  theirs.zero_grad()
+  ids = torch.as_tensor(row)[None]
+  theirs(ids, labels=ids).loss.backward()
+  expected = theirs.model.embed_tokens.weight.grad.numpy()
+
+  def loss(params):
+    hidden, _ = transformer.apply(config, params, *tiny.pack([[row]], 12))
+    logp, _ = transformer.token_logp(
+      config, params, hidden[:, :-1], jnp.asarray(row)[None, 1:]
+    )
+    return -logp.mean()
+
+  found = jax.grad(loss)(params)['embedding']
+  assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_live_export_reloads(live, tmp_path, dtype):
+  import torch
+  import transformers
+
+  make_parity, theirs, config, params = live
+  huggingface.save(tmp_path / 'model', config, params, dtype=dtype)
+  reloaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path / 'model', output_loading_info=True
+  )
+  assert isinstance(reloaded, transformers.Qwen2ForCausalLM)
+  assert reloaded.dtype == getattr(torch, dtype)
+  assert not any(info[key] for key in ('missing_keys', 'unexpected_keys'))
+  # The config says the same model: rope, eps, head_dim, tie.
+  assert reloaded.config.rope_parameters == theirs.config.rope_parameters
+  for name in ('rms_norm_eps', 'tie_word_embeddings', 'vocab_size'):
+    assert getattr(reloaded.config, name) == getattr(theirs.config, name)
+  original = dict(theirs.state_dict())
+  for name, tensor in reloaded.state_dict().items():
+    assert torch.equal(tensor, original[name].to(tensor.dtype)), name
+  if dtype == 'float32':
+    _, ids, masks = make_parity.make_inputs(SEED)
+    found, expected = (
+      make_parity.reference_logits(m, ids['right'], masks['right'])
+      for m in (reloaded.eval(), theirs)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)

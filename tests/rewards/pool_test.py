@@ -1,0 +1,337 @@
+r"""The pool: what algebra decides, and that nothing can hang, kill or enter it.
+
+The tables use the real worker. Accidents use a stand-in that speaks the same
+protocol and sleeps, dies or answers as the text tells it to.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.rewards import pool
+from lrm_jax.rewards.math_answer import Verdict
+
+# Far from what any pair of the tables needs, even on a loaded machine.
+_PATIENCE = 60.0
+
+_FAKE_WORKER = """
+import json, os, sys, time
+print(json.dumps({'ready': True}), flush=True)
+for line in sys.stdin:
+  answer = json.loads(line)['answer']
+  if 'sleep' in answer:
+    time.sleep(600)
+  if 'die' in answer:
+    os._exit(1)
+  reply = json.dumps({'correct': 'yes' in answer}).encode() + b'\\n'
+  if 'slow' in answer:
+    time.sleep(0.3)
+  os.write(1, reply[:5])
+  os.write(1, reply[5:])
+"""
+
+
+def _pairs(*answers, gold=r'\sqrt2'):
+  return [(rf'</think>\boxed{{{answer}}}', gold) for answer in answers]
+
+
+def _pids(grader):
+  return [worker.process.pid for worker in grader._workers]
+
+
+def _is_alive(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  state = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
+  return state.split()[0] != 'Z'
+
+
+@pytest.fixture(scope='module')
+def grader():
+  with pool.Grader(num_workers=2, timeout=_PATIENCE) as grader:
+    yield grader
+
+
+@pytest.fixture
+def fake(tmp_path):
+  """Makes graders on the stand-in worker, one second of patience each."""
+  script = tmp_path / 'fake_worker.py'
+  script.write_text(_FAKE_WORKER)
+  graders = []
+
+  def make(num_workers=1, timeout=1.0):
+    command = (sys.executable, '-S', str(script))
+    graders.append(pool.Grader(num_workers, timeout, command=command))
+    return graders[-1]
+
+  yield make
+  for grader in graders:
+    grader.close()
+
+
+_ALGEBRA = [
+  (r'\sqrt{12}', r'2\sqrt{3}', True),
+  (r'\frac{1}{\sqrt3}', r'\frac{\sqrt{3}}{3}', True),
+  (r'\frac{\sqrt{2}}{3}', r'\frac{\sqrt{3}}{3}', False),
+  ('-2,1', '1,-2', True),
+  ('-2,2', '1,-2', False),
+  ('1, 234', '1234', False),
+  ('(2,1)', '(1,2)', False),
+  ('[1,2]', '(1,2)', False),
+  ('[1,2)', '[1,2]', False),
+  (r'(3, \frac{2\pi}{4})', r'\left( 3, \frac{\pi}{2} \right)', True),
+  (r'(2,12)\cup(12,102)', r'(12,102)\cup(2,12)', True),
+  (r'(2,12)\cup[12,102)', r'(12,102)\cup(2,12)', False),
+  (r'(-\infty, 0]', r'(-\infty, 0)', False),
+  (
+    r'\begin{bmatrix} 0.2 \\ -18/5 \end{bmatrix}',
+    r'\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}',
+    True,
+  ),
+  (
+    r'\begin{pmatrix} 1 \\ -18/5 \end{pmatrix}',
+    r'\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}',
+    False,
+  ),
+  ('(x+1)^2', 'x^2+2x+1', True),
+  ('(x+1)^2', 'x^2+2x+2', False),
+  ('-q+p', 'p - q', True),
+  ('q-p', 'p - q', False),
+  ('6-5i', '-5i + 6', True),
+  ('y-2x-3=0', 'y = 2x+3', True),
+  ('y=5', 'x=5', False),
+  (r'x\in[-2,7]', '[-2,7]', True),
+  ('1 2', '12', False),
+  (r'12\sqrt{13}', r'\sqrt{1872} \text{ feet}', True),
+  ('2', '2t', False),
+  ('t+t', '2t', True),
+  ('6 m', '6', False),
+  ('5 or 6', '5', False),
+  (r'5 \text{ or } 6', '5', False),
+  (r'\text{seat}', r'\text{east}', False),
+  ('3.14159265', r'\pi', True),
+  (r'\frac{22}{7}', r'\pi', False),
+  # math-verify alone would round all four to zero.
+  (r'\sqrt2 \times 10^{-21}', '6.7e-20', False),
+  (r'6.7\sqrt1 \times 10^{-20}', '6.7e-20', True),
+  (r'\frac{1}{0}', '5', False),
+  (r'\sum_{k=1}^{4} k', '10', True),
+]
+
+
+def test_algebra(grader):
+  verdicts = grader.grade(
+    [(f'</think>\\boxed{{{answer}}}', gold) for answer, gold, _ in _ALGEBRA]
+  )
+  for (answer, gold, expected), verdict in zip(_ALGEBRA, verdicts, strict=True):
+    assert verdict == Verdict(expected, answer, 'ok'), (answer, gold)
+
+
+def test_model_text_is_not_evaluated(grader, tmp_path):
+  """Neither as Python nor as sympy's Python; `ones` would be a matrix."""
+  target = tmp_path / 'touched'
+  answers = [
+    f"__import__('os').system('touch {target}')",
+    f"\\text{{__import__('os').system('touch {target}')}}",
+    f"open('{target}', 'w')",
+    f'f(__import__("os").system("touch {target}"))',
+    f'x_{{__import__("os").system("touch {target}")}}',
+    '5 if True else 6',
+    'int("5")',
+    'len("12345")',
+    '(lambda: 5)()',
+    '().__class__.__bases__',
+    '5 #',
+  ]
+  verdicts = grader.grade(_pairs(*answers, gold='5'))
+  assert not target.exists()
+  assert {verdict.status for verdict in verdicts} == {'ok'}
+  assert not any(verdict.correct for verdict in verdicts[:-1])
+
+
+def test_odd_text_gets_a_verdict(grader):
+  answers = ['\x00', '5\n\n6', '\ud800', '\u0665', '\\', '{}', '\u2028', '"']
+  answers += ['\U0001f600' * 900, r'\frac' * 100, 'x' * 200]
+  verdicts = grader.grade(_pairs(*answers))
+  assert [verdict.correct for verdict in verdicts] == [False] * len(answers)
+  assert {verdict.status for verdict in verdicts} <= {'ok', 'no_answer'}
+
+
+def test_endless_arithmetic_is_cut_off():
+  """One operation on big integers: no signal handler would get a word in."""
+  with pool.Grader(num_workers=1, timeout=1.0) as grader:
+    begin = time.monotonic()
+    verdicts = grader.grade(_pairs('10^{10^{10^{10}}}', gold='1'))
+    assert 1.0 <= time.monotonic() - begin < _PATIENCE
+  assert verdicts == [Verdict(False, '10^{10^{10^{10}}}', 'timeout')]
+
+
+def test_nothing_starts_for_what_exact_comparison_decides(fake):
+  grader = fake()
+  verdicts = grader.grade(
+    [
+      (r'</think>\boxed{1}', '1'),
+      (r'</think>\boxed{1}', '2'),
+      ('thoughts', '2'),
+      (rf'</think>\boxed{{{"x" * 2000}}}', '2'),
+    ]
+  )
+  assert [(v.correct, v.status) for v in verdicts] == [
+    (True, 'ok'),
+    (False, 'ok'),
+    (False, 'no_answer'),
+    (False, 'too_long'),
+  ]
+  assert grader.grade([]) == []
+  assert not _pids(grader)
+
+
+def test_a_worker_that_hangs_is_replaced(fake):
+  grader = fake(num_workers=2)
+  grader.grade(_pairs('yes', 'no'))
+  before = set(_pids(grader))
+  begin = time.monotonic()
+  verdicts = grader.grade(_pairs('yes', 'sleep', 'no', 'yes 2'))
+  assert 1.0 <= time.monotonic() - begin < 20
+  assert [(v.correct, v.status) for v in verdicts] == [
+    (True, 'ok'),
+    (False, 'timeout'),
+    (False, 'ok'),
+    (True, 'ok'),
+  ]
+  assert [v.correct for v in grader.grade(_pairs('yes', 'no'))] == [True, False]
+  gone = before - set(_pids(grader))
+  assert len(gone) == 1
+  assert not _is_alive(gone.pop())
+
+
+def test_a_worker_that_dies_is_replaced(fake):
+  grader = fake()
+  verdicts = grader.grade(_pairs('yes', 'die', 'yes 2', 'die 2', 'no'))
+  assert [(v.correct, v.status) for v in verdicts] == [
+    (True, 'ok'),
+    (False, 'timeout'),
+    (True, 'ok'),
+    (False, 'timeout'),
+    (False, 'ok'),
+  ]
+
+
+def test_a_worker_that_dies_between_calls_costs_no_verdict(fake):
+  grader = fake()
+  grader.grade(_pairs('yes'))
+  os.kill(_pids(grader)[0], signal.SIGKILL)
+  grader._workers[0].process.wait()
+  assert grader.grade(_pairs('yes 2')) == [Verdict(True, 'yes 2', 'ok')]
+
+
+def test_order_is_kept_and_equal_pairs_are_compared_once(fake):
+  grader = fake(num_workers=3)
+  answers = ['slow yes', 'no', 'yes', 'slow no', 'yes', 'yes'] * 5
+  verdicts = grader.grade(_pairs(*answers))
+  assert [v.extracted for v in verdicts] == answers
+  assert [v.correct for v in verdicts] == ['yes' in a for a in answers]
+  assert sum(worker.num_pairs for worker in grader._workers) == 4
+
+
+def test_workers_are_renewed(fake, monkeypatch):
+  monkeypatch.setattr(pool, '_MAX_PAIRS_PER_WORKER', 2)
+  grader = fake()
+  grader.grade(_pairs('yes'))
+  first = _pids(grader)
+  grader.grade(_pairs('yes'))
+  assert _pids(grader) == []
+  assert not _is_alive(first[0])
+  assert grader.grade(_pairs('yes'))[0].correct
+
+
+def test_threads_may_share_a_grader(fake):
+  grader = fake(num_workers=2)
+  results = {}
+
+  def work(name):
+    results[name] = grader.grade(_pairs(f'yes {name}', f'no {name}'))
+
+  threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join(timeout=30)
+  for name in range(4):
+    assert results[name] == [
+      Verdict(True, f'yes {name}', 'ok'),
+      Verdict(False, f'no {name}', 'ok'),
+    ]
+
+
+def test_close_kills_and_a_later_call_starts_afresh(fake):
+  grader = fake(num_workers=2)
+  grader.grade(_pairs('yes', 'slow no'))
+  pids = _pids(grader)
+  assert pids and all(map(_is_alive, pids))
+  grader.close()
+  assert not any(map(_is_alive, pids))
+  assert grader.grade(_pairs('yes'))[0].correct
+
+
+def test_a_plain_script_needs_no_main_guard(tmp_path):
+  """And leaves no process behind, although it never closes the grader."""
+  script = tmp_path / 'script.py'
+  script.write_text(
+    textwrap.dedent(r"""
+      from lrm_jax.rewards import pool
+      print('once')
+      grader = pool.Grader(num_workers=1, timeout=60.0)
+      print(grader.grade([(r'</think>\boxed{\sqrt{12}}', r'2\sqrt3')]))
+      print(grader._workers[0].process.pid)
+    """)
+  )
+  root = pathlib.Path(__file__).parents[2]
+  done = subprocess.run(
+    [sys.executable, str(script)],
+    capture_output=True,
+    text=True,
+    check=True,
+    env={**os.environ, 'PYTHONPATH': str(root)},
+  )
+  once, verdict, pid = done.stdout.splitlines()
+  assert once == 'once'
+  assert 'correct=True' in verdict
+  assert not done.stderr
+  assert not _is_alive(int(pid))
+
+
+def test_a_worker_that_cannot_load_math_verify_says_so(tmp_path):
+  script = tmp_path / 'broken_worker.py'
+  script.write_text('print(\'{"error": "no module named math_verify"}\')')
+  grader = pool.Grader(1, command=(sys.executable, str(script)))
+  with pytest.raises(UserError, match='no module named math_verify.*pip'):
+    grader.grade(_pairs('yes'))
+  assert not _pids(grader)
+
+
+def test_a_worker_that_never_starts_is_an_error():
+  command = (sys.executable, '-c', 'raise SystemExit(3)')
+  grader = pool.Grader(2, command=command)
+  with pytest.raises(UserError, match='failed to start 3 times'):
+    grader.grade(_pairs('yes', 'no'))
+  assert not _pids(grader)
+
+
+@pytest.mark.parametrize(
+  'arguments, name',
+  [({'num_workers': 0}, 'num_workers'), ({'timeout': 0.0}, 'timeout')],
+)
+def test_limits_must_be_positive(arguments, name):
+  with pytest.raises(UserError, match=f'{name}: received 0'):
+    pool.Grader(**arguments)
