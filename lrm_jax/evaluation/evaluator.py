@@ -1,5 +1,6 @@
 """Evaluation: every problem, G samples each, one batch at a time."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -58,4 +59,6 @@ def evaluate(
           'tokens': float(np.mean([p.length.mean() for p in parts])),
         },
       )
-  return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  rows = np.arange(len(problems), dtype=np.int32)
+  return dataclasses.replace(joined, problem_index=rows)

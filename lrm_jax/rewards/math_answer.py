@@ -327,7 +327,7 @@ def _rational(text: str) -> fractions.Fraction | None:
   if len(text) > _MAX_NUMBER_CHARS:
     return None
   if match := _DECIMAL.fullmatch(text):
-    return _scaled(match[1], match[2] or match[3] or '0')
+    return _scaled(*(part for part in match.groups() if part))
   if match := _POWER_OF_TEN.fullmatch(text):
     return _scaled(f'{match[1]}1', match[2])
   if not (match := _FRACTION.fullmatch(text)):
@@ -345,7 +345,7 @@ def _rational(text: str) -> fractions.Fraction | None:
   return -value if sign == '-' else value
 
 
-def _scaled(digits: str, exponent: str) -> fractions.Fraction | None:
+def _scaled(digits: str, exponent: str = '0') -> fractions.Fraction | None:
   if abs(int(exponent)) > _MAX_EXPONENT:
     return None
   return fractions.Fraction(digits) * fractions.Fraction(10) ** int(exponent)

@@ -1,1 +1,1 @@
-"""Tests; they mirror the package."""
+"""Tests of lrm_jax.evaluation."""

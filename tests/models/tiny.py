@@ -81,32 +81,37 @@ def cached_logits(config, params, prompts, responses):
   Returns:
     B x G arrays `[1 + length, V]`: after the prompt and after each token.
   """
-  samples = len(responses[0])
   length = np.array([len(p) for p in prompts])
   steps = max(len(r) for group in responses for r in group)
-  tokens, positions, mask = pack([[p] for p in prompts], length.max())
-  hidden, (keys, values) = apply(config, params, tokens, positions, mask)
-  last = hidden[np.arange(len(prompts)), length - 1][:, None]
-  scores = [transformer.logits(config, params, last).repeat(samples, axis=1)]
-  cache = cache_lib.from_prefill(keys, values, mask > 0, samples, steps)
-  layers = transformer.layer_params(config, params)
-  decode = jax.jit(transformer.decode, static_argnums=0)
   fed = np.array(
     [[np.resize(response, steps) for response in g] for g in responses]
   )
-  for step in range(steps):
-    hidden, cache = decode(
-      config,
-      params,
-      layers,
-      fed[:, :, step],
-      np.broadcast_to(length[:, None] + step, fed.shape[:2]),
-      step,
-      cache,
-    )
-    scores.append(transformer.logits(config, params, hidden))
-  scores = np.asarray(jnp.stack(scores, axis=2))
+  prompt = pack([[p] for p in prompts], length.max())
+  scores = np.asarray(_feed(config, params, prompt, length, fed))
   return [
-    [scores[b, g, : 1 + len(r)] for g, r in enumerate(group)]
+    [scores[: 1 + len(r), b, g] for g, r in enumerate(group)]
     for b, group in enumerate(responses)
   ]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _feed(config, params, prompt, length, fed):
+  """`[1 + T, B, G, V]` logits of `[B, G, T]` tokens behind packed prompts."""
+  hidden, (keys, values) = transformer.apply(config, params, *prompt)
+  last = jnp.take_along_axis(hidden, length[:, None, None] - 1, axis=1)
+  mask = prompt[2] > 0
+  cache = cache_lib.from_prefill(keys, values, mask, *fed.shape[1:])
+  layers = transformer.layer_params(config, params)
+
+  def one_token(cache, inputs):
+    step, tokens = inputs
+    positions = jnp.broadcast_to(length[:, None] + step, tokens.shape)
+    hidden, cache = transformer.decode(
+      config, params, layers, tokens, positions, step, cache
+    )
+    return cache, hidden
+
+  inputs = (jnp.arange(fed.shape[-1]), jnp.moveaxis(fed, -1, 0))
+  _, later = jax.lax.scan(one_token, cache, inputs)
+  first = jnp.broadcast_to(last, later.shape[1:])[None]
+  return transformer.logits(config, params, jnp.concatenate([first, later]))

@@ -84,9 +84,7 @@ def _teacher_forced(out, temperature=1.0, score=True):
   flat = tokens.reshape(-1, width + 1)
   positions = np.broadcast_to(np.arange(width), (len(flat), width))
   values = np.asarray(
-    _forward(
-      PARAMS, flat[:, :-1], positions, flat[:, 1:], temperature, score
-    )
+    _forward(PARAMS, flat[:, :-1], positions, flat[:, 1:], temperature, score)
   ).reshape(PROMPTS, SHAPE.samples, width, *(() if score else (VOCAB,)))
   return np.stack(
     [

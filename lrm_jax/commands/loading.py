@@ -1,0 +1,174 @@
+"""What `lrm sample` and `lrm eval` share: flags, a model, its sampler."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+from absl import flags
+
+from lrm_jax import assets
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.errors import UserError
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.transformer import Params
+from lrm_jax.sampler.engine import Sampler
+from lrm_jax.tokenization import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A model that is ready to run.
+
+  Attributes:
+    config: the architecture.
+    params: on the device.
+    tokenizer: checked against the config.
+  """
+
+  config: ModelConfig
+  params: Params
+  tokenizer: base.Tokenizer
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+  """Adds the flags that both verbs have."""
+  flags.DEFINE_string(
+    'model',
+    None,
+    'Model directory in the Hugging Face layout, or the name of an embedded '
+    'model.',
+    flag_values,
+  )
+  flags.DEFINE_float(
+    'temperature',
+    1.0,
+    'Temperature of sampling; 0 takes the most likely token.',
+    lower_bound=0.0,
+    flag_values=flag_values,
+  )
+  flags.DEFINE_integer(
+    'seed',
+    0,
+    'Seed of the random stream; a sample depends on it, the id and the sample '
+    'number alone.',
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+    flag_values=flag_values,
+  )
+  flags.DEFINE_integer(
+    'batch',
+    32,
+    'Prompts sampled at once, n responses each; fewer need less memory.',
+    lower_bound=1,
+    flag_values=flag_values,
+  )
+  flags.DEFINE_string(
+    'instruction',
+    '',
+    'Put on a line of its own after every question.',
+    flag_values,
+  )
+  flags.DEFINE_enum(
+    'dtype',
+    'float32',
+    ['float32', 'bfloat16'],
+    'Of parameters and activations; log-probabilities stay float32.',
+    flag_values,
+  )
+  flags.mark_flag_as_required('model', flag_values)
+
+
+def load(flag_values: flags.FlagValues) -> Model:
+  """Loads --model and its tokenizer.
+
+  Raises:
+    UserError: there is no such model, or its files cannot be used.
+  """
+  directory = assets.resolve(flag_values.model)
+  tokenizer = base.load(directory)
+  dtype = flag_values.dtype
+  config, params = huggingface.load(
+    directory, param_dtype=dtype, compute_dtype=dtype
+  )
+  huggingface.check_vocabulary(config, tokenizer)
+  return Model(config, jax.device_put(params), tokenizer)
+
+
+def make_sampler(
+  model: Model, flag_values: flags.FlagValues, *, samples: int, prompts: int
+) -> Sampler:
+  """A sampler of `samples` responses each to batches of at most `prompts`."""
+  return Sampler(
+    model.config,
+    samples=samples,
+    batch=min(flag_values.batch, prompts),
+    max_tokens=flag_values.max_tokens,
+    eos_ids=model.tokenizer.eos_ids,
+    pad_id=model.tokenizer.pad_id,
+    think_close_ids=base.think_close_ids(model.tokenizer),
+  )
+
+
+def prompt_width(
+  config: ModelConfig, prompts: Mapping[str, Sequence[int]], max_tokens: int
+) -> int:
+  """P: the longest prompt, rounded up to a power of two.
+
+  Rounded, so that different sets of prompts share a compiled program.
+
+  Args:
+    config: states the model's window.
+    prompts: token ids by the names that messages use; at least one prompt.
+    max_tokens: room for each response.
+
+  Raises:
+    UserError: a prompt and its response do not fit into the window.
+  """
+  lengths = {name: len(ids) for name, ids in prompts.items()}
+  name = max(lengths, key=lengths.__getitem__)
+  if lengths[name] + max_tokens > config.max_positions:
+    raise UserError(
+      f"{name}: prompt longer than the model's window: {lengths[name]} tokens "
+      f'and --max_tokens={max_tokens} exceed its {config.max_positions} '
+      'positions; lower --max_tokens or shorten the prompt'
+    )
+  return 1 << (lengths[name] - 1).bit_length()
+
+
+def check_temperature(flag_values: flags.FlagValues) -> None:
+  """Refuses an infinity or NaN, which the bounds of the flag let through."""
+  if not math.isfinite(flag_values.temperature):
+    raise UserError(
+      f'--temperature={flag_values.temperature}: must be a finite number, at '
+      'least 0'
+    )
+
+
+def check_writable(flag: str, folder: pathlib.Path) -> None:
+  """Refuses a folder that cannot be made, before any time is spent.
+
+  Args:
+    flag: for the message, such as "--workdir='runs/a'".
+    folder: it may exist or not; nothing is made.
+
+  Raises:
+    UserError: the nearest folder that exists is none, or not writable.
+  """
+  existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+  if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    raise UserError(
+      f"{flag}: '{existing}' is no folder in which you may write; choose "
+      'another place'
+    )
+
+
+def speed(tokens: int, seconds: float, compile_seconds: float) -> dict:
+  """Keys of the summary; `tokens_per_second` leaves compilation out."""
+  return {
+    'tokens_per_second': tokens / (seconds - compile_seconds),
+    'compile_seconds': compile_seconds,
+    'device': jax.devices()[0].device_kind,
+  }

@@ -1,0 +1,119 @@
+"""Scores, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lrm_jax.evaluation import scores
+from lrm_jax.structs import Problem, Rollouts
+
+
+def _rollouts(correct, length, thinking=None, truncated=None):
+  correct = np.asarray(correct, np.float32)
+  length = np.asarray(length, np.int32)
+  problems = len(correct)
+  return Rollouts(
+    prompt_ids=np.ones((problems, 1), np.int32),
+    prompt_length=np.ones(problems, np.int32),
+    response_ids=np.zeros((*length.shape, 1), np.int32),
+    length=length,
+    thinking_length=length if thinking is None else np.asarray(thinking),
+    sampler_logp=np.zeros((*length.shape, 1), np.float32),
+    truncated=np.zeros(length.shape, bool)
+    if truncated is None
+    else np.asarray(truncated),
+    think_closed=np.ones(length.shape, bool),
+    correct=correct,
+    cap=np.full(problems, 100, np.int32),
+    problem_index=np.arange(problems, dtype=np.int32),
+  )
+
+
+def test_summary_by_hand():
+  summary = scores.summarize(
+    _rollouts(
+      [[1, 0], [1, 1]],
+      [[10, 40], [20, 30]],
+      thinking=[[8, 40], [10, 22]],
+      truncated=[[False, True], [False, False]],
+    )
+  )
+  assert summary == {
+    'accuracy': 0.75,
+    'response_tokens': 25.0,
+    'thinking_tokens': 20.0,
+    'truncated': 0.25,
+    'tokens_per_correct': pytest.approx(100 / 3),
+    'response_tokens_correct': 20.0,
+    'response_tokens_wrong': 40.0,
+  }
+  assert all(type(value) is float for value in summary.values())
+
+
+def test_nothing_correct():
+  summary = scores.summarize(_rollouts([[0, 0]], [[3, 5]]))
+  assert summary['accuracy'] == 0
+  assert summary['tokens_per_correct'] == math.inf
+  assert math.isnan(summary['response_tokens_correct'])
+  assert summary['response_tokens_wrong'] == 4
+
+
+def test_nothing_wrong():
+  summary = scores.summarize(_rollouts([[1, 1]], [[3, 5]]))
+  assert summary['tokens_per_correct'] == 4
+  assert math.isnan(summary['response_tokens_wrong'])
+
+
+def test_many_tokens_do_not_overflow():
+  length = np.full((3, 2), 2**31 - 1)
+  summary = scores.summarize(_rollouts(np.ones((3, 2)), length))
+  assert summary['tokens_per_correct'] == 2**31 - 1
+
+
+def test_standard_error_is_that_of_problem_means():
+  # Means 1, 0.5, 0: variance 0.25 with ddof 1, over 3 problems.
+  rollouts = _rollouts([[1, 1], [1, 0], [0, 0]], np.ones((3, 2)))
+  assert scores.accuracy_standard_error(rollouts) == pytest.approx(
+    math.sqrt(0.25 / 3)
+  )
+
+
+def test_copies_of_a_sample_do_not_shrink_the_error():
+  few = _rollouts([[1], [0], [1], [1]], np.ones((4, 1)))
+  many = _rollouts(np.repeat(few.correct, 50, axis=1), np.ones((4, 50)))
+  assert scores.accuracy_standard_error(many) == pytest.approx(
+    scores.accuracy_standard_error(few)
+  )
+
+
+def test_one_problem_has_no_standard_error():
+  rollouts = _rollouts([[1, 0, 1]], [[1, 1, 1]])
+  assert math.isnan(scores.accuracy_standard_error(rollouts))
+
+
+def test_levels_come_sorted_with_their_own_means():
+  problems = [
+    Problem(str(i), '?', '0', level=n) for i, n in enumerate([5, 2, 5])
+  ]
+  rollouts = _rollouts(
+    [[1, 0], [1, 1], [0, 0]],
+    [[10, 20], [4, 6], [30, 40]],
+    truncated=[[False, True], [False, False], [True, True]],
+  )
+  assert scores.by_level(problems, rollouts) == [
+    {
+      'level': 2,
+      'n': 2,
+      'accuracy': 1.0,
+      'response_tokens': 5.0,
+      'truncated': 0.0,
+    },
+    {
+      'level': 5,
+      'n': 4,
+      'accuracy': 0.25,
+      'response_tokens': 25.0,
+      'truncated': 0.75,
+    },
+  ]

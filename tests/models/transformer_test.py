@@ -1,0 +1,244 @@
+"""One model, several ways to run it, always the same numbers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrm_jax.models import transformer
+from tests.models import tiny
+
+
+@pytest.fixture(scope='module')
+def model():
+  config = tiny.make_config()
+  return config, tiny.make_params(config)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def loss_and_gradient(config, params, tokens, positions, segments, weights):
+  """Weighted sum of next-token log-probabilities inside each segment."""
+
+  def loss(params):
+    hidden, _ = transformer.apply(config, params, tokens, positions, segments)
+    logp, _ = transformer.token_logp(
+      config, params, hidden[:, :-1], tokens[:, 1:]
+    )
+    inside = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+    return jnp.sum(jnp.where(inside, weights * logp, 0.0))
+
+  return jax.value_and_grad(loss)(params)
+
+
+def assert_trees_close(found, expected, rtol=1e-5):
+  """Each leaf's largest difference, relative to its largest entry."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+    other = functools.reduce(lambda x, key: x[key.key], path, found)
+    scale = float(jnp.abs(leaf).max())
+    assert scale > 0, path
+    assert float(jnp.abs(other - leaf).max()) <= rtol * scale, path
+
+
+# What a position can see.
+
+
+def test_gradients_show_causality_and_segments(model):
+  """d hidden[t] / d embedding of token s is nonzero exactly where s is in the
+  segment of t and not later. All tokens differ, so rows name positions."""
+  config, params = model
+  tokens, positions, segments = tiny.pack([[range(1, 5), range(5, 9)]], 9)
+
+  @jax.jit
+  def influence(table):
+    def hidden(table):
+      changed = params | {'embedding': table}
+      out, _ = transformer.apply(config, changed, tokens, positions, segments)
+      return out[0] @ jnp.arange(1.0, 1 + config.d_model)
+
+    return jnp.abs(jax.jacrev(hidden)(table)).sum(-1)  # [S, V]
+
+  found = np.asarray(influence(params['embedding']))[:8, 1:9]
+  first, second = np.arange(8)[:, None] // 4, np.arange(8) // 4
+  expected = (first == second) & np.tri(8, dtype=bool)
+  np.testing.assert_array_equal(found > 1e-6, expected)
+  assert not found[~expected].any()
+
+
+def test_packed_is_unpacked(model):
+  """Values and the gradients of every parameter."""
+  config, params = model
+  a, b, c = tiny.sequences((5, 9, 4))
+  width = 12
+  packed = tiny.pack([[a, c], [b]], width)
+  alone = tiny.pack([[a], [b], [c]], width)
+  # One weight per predicted token: of a, b, c.
+  of = {5: [1.0, -2.0, 0.5, 3.0], 9: np.arange(1.0, 9), 4: [2.0, -1.0, 4.0]}
+
+  def weights(rows):
+    out = np.zeros((len(rows), width - 1), np.float32)
+    for n, row in enumerate(rows):
+      start = 0
+      for sequence in row:
+        out[n, start : start + len(sequence) - 1] = of[len(sequence)]
+        start += len(sequence)
+    return out
+
+  value, gradient = loss_and_gradient(
+    config, params, *packed, weights([[a, c], [b]])
+  )
+  other_value, other_gradient = loss_and_gradient(
+    config, params, *alone, weights([[a], [b], [c]])
+  )
+  np.testing.assert_allclose(value, other_value, rtol=1e-5)
+  assert_trees_close(gradient, other_gradient)
+
+
+def test_tokens_in_padding_do_not_matter(model):
+  config, params = model
+  rows = tiny.sequences((5, 9, 4))
+  tokens, positions, segments = tiny.pack([[r] for r in rows], 12)
+  other = np.where(segments > 0, tokens, 36)
+  weights = np.ones((3, 11), np.float32)
+  value, gradient = loss_and_gradient(
+    config, params, tokens, positions, segments, weights
+  )
+  other_value, other_gradient = loss_and_gradient(
+    config, params, other, positions, segments, weights
+  )
+  assert value == other_value
+  jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+
+
+# Two ways to run it.
+
+
+def test_cached_decoding_is_teacher_forcing(model):
+  """G = 3 samples of different lengths share prompts of different lengths."""
+  config, params = model
+  prompts = tiny.sequences((3, 6), seed=2)
+  responses = [
+    tiny.sequences((4, 1, 7), seed=3),
+    tiny.sequences((7, 5, 2), seed=4),
+  ]
+  found = tiny.cached_logits(config, params, prompts, responses)
+  rows = [
+    np.concatenate([prompt, response])
+    for prompt, group in zip(prompts, responses, strict=True)
+    for response in group
+  ]
+  hidden, _ = tiny.apply(config, params, *tiny.pack([[r] for r in rows], 13))
+  expected = np.asarray(transformer.logits(config, params, hidden))
+  for n, row in enumerate(rows):
+    b, g = divmod(n, 3)
+    start = len(prompts[b]) - 1
+    difference = found[b][g] - expected[n, start : len(row)]
+    assert np.abs(difference).max() < 1e-5
+  assert expected.std() > 0.3  # of order one, so the bound says something
+
+
+def test_jit_is_eager(model):
+  config, params = model
+  inputs = tiny.pack([tiny.sequences((5, 4))], 12)
+  hidden, _ = tiny.apply(config, params, *inputs)
+  with jax.disable_jit():
+    eager, _ = transformer.apply(config, params, *inputs)
+  np.testing.assert_allclose(hidden[:, :9], eager[:, :9], atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def deep():
+  """Three layers, and the loss of the plain settings."""
+  config = tiny.make_config(n_layers=3)
+  params = tiny.make_params(config)
+  inputs = tiny.pack([[s] for s in tiny.sequences((5, 9))], 10)
+  inputs = (*inputs, np.ones((2, 9), np.float32))
+  return params, inputs, loss_and_gradient(config, params, *inputs)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'remat': 'full'},
+    {'remat': 'dots'},
+    {'scan_unroll': 3},
+    {'scan_unroll': 2, 'remat': 'full'},
+  ],
+  ids=str,
+)
+def test_remat_and_unrolling_change_nothing(deep, changes):
+  params, inputs, (value, gradient) = deep
+  config = tiny.make_config(n_layers=3, **changes)
+  other_value, other_gradient = loss_and_gradient(config, params, *inputs)
+  np.testing.assert_allclose(other_value, value, rtol=1e-6)
+  assert_trees_close(other_gradient, gradient)
+
+
+def test_remat_saves_memory():
+  """Temporaries of a compiled gradient: none > dots > full."""
+
+  def temporaries(remat):
+    config = tiny.make_config(n_layers=6, d_ff=64, remat=remat)
+    params = jax.eval_shape(functools.partial(tiny.make_params, config))
+    inputs = tiny.pack([[range(30)]] * 4, 64)
+    weights = np.ones((4, 63), np.float32)
+    lowered = loss_and_gradient.lower(config, params, *inputs, weights)
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+  full, dots, none = map(temporaries, ('full', 'dots', 'none'))
+  assert full < dots < none
+
+
+# Precision and initial values.
+
+
+def test_bfloat16_is_close(model):
+  config, params = model
+  half = tiny.make_config(compute_dtype='bfloat16')
+  (row,) = tiny.sequences((12,))
+  inputs = tiny.pack([[row]], 12)
+  hidden, (keys, values) = tiny.apply(half, params, *inputs)
+  assert hidden.dtype == keys.dtype == values.dtype == jnp.bfloat16
+  targets = jnp.asarray(row)[None, 1:]
+  logp, entropy = transformer.token_logp(half, params, hidden[:, :-1], targets)
+  assert logp.dtype == entropy.dtype == jnp.float32
+  exact, _ = tiny.apply(config, params, *inputs)
+  expected, _ = transformer.token_logp(config, params, exact[:, :-1], targets)
+  # Four bfloat16 roundings of 2^-9 a layer on logits that reach 5.
+  assert 1e-6 < float(jnp.abs(logp - expected).max()) < 0.1
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_initial_parameters(tied):
+  """normal(0.02), residual outputs times (2 L)^-1/2, norms 1, biases 0."""
+  config = tiny.make_config(
+    n_layers=8, d_model=64, d_ff=128, tie_embeddings=tied
+  )
+  params = transformer.init_params(config, jax.random.key(3))
+  assert ('head' in params) != tied
+  layers = params['layers']
+  residual = 0.02 / 4
+  for leaf, std in [
+    (params['embedding'], 0.02),
+    (layers['attention']['q']['kernel'], 0.02),
+    (layers['attention']['o']['kernel'], residual),
+    (layers['mlp']['up']['kernel'], 0.02),
+    (layers['mlp']['down']['kernel'], residual),
+  ]:
+    assert abs(float(leaf.std()) / std - 1) < 0.05
+  assert (layers['mlp_norm']['scale'] == 1).all()
+  assert (params['final_norm']['scale'] == 1).all()
+  assert not layers['attention']['v']['bias'].any()
+  # Layers differ, although one program makes them all.
+  first, second = layers['mlp']['gate']['kernel'][:2]
+  assert (first != second).mean() > 0.99
+
+
+@pytest.mark.parametrize('changes', [{}, {'qkv_bias': False}], ids=str)
+def test_parameters_are_stored_as_asked(changes):
+  config = tiny.make_config(param_dtype='bfloat16', **changes)
+  init = functools.partial(transformer.init_params, config)
+  params = jax.eval_shape(init, jax.random.key(0))
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.bfloat16}
+  assert ('bias' in params['layers']['attention']['q']) == (not changes)

@@ -1,0 +1,121 @@
+"""Problems to graded rollouts, with responses written by hand."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from lrm_jax import rollout
+from lrm_jax.data import prompts
+from lrm_jax.errors import UserError
+from lrm_jax.rewards.pool import Grader
+from lrm_jax.sampler.engine import Samples
+from lrm_jax.structs import Problem
+from tests import tiny
+
+PROBLEMS = [
+  Problem('first', 'Start=1 a:+2', '3', level=1),
+  Problem('second', 'Start=9 a:-5 b:*2', '8', level=2),
+]
+RESPONSES = [
+  [' a:1+2=3</think>\\boxed{3}', ' a:1+2=4</think>\\boxed{4}'],
+  [' a:9-5=4 Wait, \\boxed{8}', ' a:9-5=4 b:4*2=8</think>\\boxed{8}'],
+]
+WIDTH, ROOM = 32, 40
+
+
+class FakeSampler:
+  """Answers with RESPONSES; remembers what it was asked."""
+
+  def __init__(self):
+    self.calls = []
+
+  def generate(self, params, prompt_ids, prompt_length, **options):
+    self.calls.append((params, prompt_ids, prompt_length, options))
+    tokenizer = tiny.tokenizer()
+    eos = tokenizer.eos_ids[0]
+    ids = np.full((2, 2, ROOM), tokenizer.pad_id, np.int32)
+    length = np.zeros((2, 2), np.int32)
+    for at in np.ndindex(2, 2):
+      response = [*tokenizer.encode(RESPONSES[at[0]][at[1]]), eos]
+      length[at] = len(response)
+      ids[at][: length[at]] = response
+    closed = np.array([[True, True], [False, True]])
+    logp = -np.arange(4 * ROOM, dtype=np.float32).reshape(2, 2, ROOM)
+    return Samples(ids, logp, length, ~closed, closed, length // 2)
+
+
+@pytest.fixture
+def collector():
+  with Grader() as grader:
+    yield rollout.Collector(tiny.tokenizer(), FakeSampler(), grader, WIDTH)
+
+
+def _collect(collector, cap=ROOM):
+  return collector.collect(
+    'params', PROBLEMS, cap=cap, key=jax.random.key(7), temperature=0.6
+  )
+
+
+def test_verdicts_follow_problems_and_samples(collector):
+  rollouts = _collect(collector)
+  # The third never closes its thinking, so it has no answer.
+  assert rollouts.correct.tolist() == [[1, 0], [0, 1]]
+  assert rollouts.correct.dtype == np.float32
+  assert rollouts.truncated.tolist() == [[False, False], [True, False]]
+  assert rollouts.problem_index.tolist() == [0, 1]
+
+
+def test_the_sampler_is_asked_for_the_templated_questions(collector):
+  _collect(dataclasses.replace(collector, instruction='Be brief.'), cap=5)
+  ((params, ids, length, options),) = collector.sampler.calls
+  assert params == 'params'
+  assert ids.shape == (2, WIDTH)
+  for b, problem in enumerate(PROBLEMS):
+    want = prompts.encode_prompt(
+      tiny.tokenizer(), problem.question, 'Be brief.'
+    )
+    assert ids[b, : length[b]].tolist() == want
+  assert options['problem_ids'] == ['first', 'second']
+  assert options['caps'].tolist() == [5, 5]
+  assert options['temperature'] == 0.6
+  assert options['key'] == jax.random.key(7)
+
+
+def test_caps_may_differ(collector):
+  assert _collect(collector, cap=np.array([4, 9])).cap.tolist() == [4, 9]
+
+
+def test_a_long_prompt_is_refused(collector):
+  with pytest.raises(UserError, match='problem first: prompt has'):
+    _collect(dataclasses.replace(collector, max_prompt_tokens=3))
+
+
+def test_rows_say_what_was_sampled(collector):
+  tokenizer = tiny.tokenizer()
+  rollouts = _collect(collector)
+  rows = rollout.response_rows(tokenizer, PROBLEMS, rollouts)
+  rows = json.loads(json.dumps(rows))
+  assert [(r['id'], r['sample']) for r in rows] == [
+    ('first', 0),
+    ('first', 1),
+    ('second', 0),
+    ('second', 1),
+  ]
+  assert [r['correct'] for r in rows] == [True, False, False, True]
+  for row, (b, g) in zip(rows, np.ndindex(2, 2), strict=True):
+    ids = [*tokenizer.encode(RESPONSES[b][g]), tokenizer.eos_ids[0]]
+    assert row == {
+      'id': PROBLEMS[b].id,
+      'sample': g,
+      'prompt_ids': prompts.encode_prompt(tokenizer, PROBLEMS[b].question),
+      'response': RESPONSES[b][g],
+      'response_ids': ids,
+      'logp': [-float((2 * b + g) * ROOM + t) for t in range(len(ids))],
+      'length': len(ids),
+      'thinking_length': len(ids) // 2,
+      'truncated': (b, g) == (1, 0),
+      'correct': row['correct'],
+    }
