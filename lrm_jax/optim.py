@@ -17,7 +17,7 @@ def learning_rate(
 
   Args:
     config: `learning_rate` (peak), `warmup_steps`, `schedule` and
-      `final_fraction` (of the peak, at the last step).
+      `final_fraction` (of the peak, where the decay ends: after `steps`).
     steps: updates in the whole run; only decaying schedules look at it.
 
   Returns:

@@ -59,7 +59,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config: see `configs/tiny_lrm.py`.
     workdir: the run's folder. The same config continues where it stopped.
   """
-  began = time.time()
   if config.model.path is None:
     check_new_model(config)
   is_resumed = run_folder.open_run(workdir, config, 'sft', mutable=())
@@ -68,23 +67,21 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  cursors = [0] * len(stages)
+  host = {'cursors': [0] * len(stages), 'seconds': 0.0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
     state, host = checkpoints.restore(checkpoints.latest_step(), state)
-    cursors = host['cursors']
   state = train(
     make_step(model, optimizer),
     state,
     stages,
-    cursors,
+    host,
     config,
     workdir,
     checkpoints,
   )
   checkpoints.close()
-  training_seconds = time.time() - began
-  finish(config, workdir, model, state.params, tokenizer, training_seconds)
+  finish(config, workdir, model, state.params, tokenizer, host['seconds'])
 
 
 def check_new_model(config: ml_collections.ConfigDict) -> ModelConfig:
@@ -102,10 +99,13 @@ def open_model(
     return model, params, tokenization.load(directory)
   model = check_new_model(config)
   directory = workdir / 'tokenizer'
-  if not (directory / 'tokenizer.model').exists():
+  # Its last file: a start that was killed before is made again.
+  if not (directory / 'tokenizer_config.json').exists():
     train_vocabulary(config, directory)
+  tokenizer = tokenization.load(directory)
+  huggingface.check_vocabulary(model, tokenizer)
   params = transformer.init_params(model, rng.stream(config.seed, 'init'))
-  return model, params, tokenization.load(directory)
+  return model, params, tokenizer
 
 
 def train_vocabulary(
@@ -190,9 +190,13 @@ def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
 
 
 def train(
-  step_function, state, stages, cursors, config, workdir, checkpoints
+  step_function, state, stages, host, config, workdir, checkpoints
 ) -> TrainState:
-  """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises."""
+  """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises.
+
+  `host` is changed in place: the next demonstration of each stage, and the
+  seconds spent on steps by all starts of the run.
+  """
   first = int(state.step)
   ends = np.cumsum([stage.steps for stage in stages])
   writer = metrics.MetricsWriter(workdir, first)
@@ -202,9 +206,9 @@ def train(
       began = time.time()
       index = int(np.searchsorted(ends, step))
       stage = stages[index]
-      rows, mask, cursors[index] = packing.pack_demonstrations(
+      rows, mask, host['cursors'][index] = packing.pack_demonstrations(
         stage.source,
-        cursors[index],
+        host['cursors'][index],
         rows=stage.rows,
         row_length=stage.row_length,
       )
@@ -212,13 +216,15 @@ def train(
       loss, tokens = float(loss), int((rows.segment_ids > 0).sum())
       if not np.isfinite(loss):
         raise FloatingPointError(f'loss is {loss} at step {step}')
-      speed = tokens / (time.time() - began)
+      seconds = time.time() - began
+      host['seconds'] += seconds
+      speed = tokens / seconds
       values = {'loss': loss, 'tokens': tokens, 'tokens_per_second': speed}
       writer.write(step, values | {'stage': index})
       progress.update(step, {'loss': loss, 'tokens/s': speed})
       is_due = step % config.checkpoint_every == 0 or step == ends[-1]
       if is_due or stop.requested:
-        checkpoints.save(step, state, {'cursors': cursors})
+        checkpoints.save(step, state, host)
       if stop.requested and step < ends[-1]:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')

@@ -158,8 +158,9 @@ SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')
 def _sums(loss: Array, terms: TokenTerms) -> Metrics:
   """Sums over one micro-batch, by the names in SUMS."""
   logp, mask = jax.lax.stop_gradient(terms.logp), terms.mask
-  gap = jnp.abs(logp - terms.old_logp) * mask
-  ratio = jnp.exp(jnp.where(mask > 0, logp - terms.old_logp, 0.0))
+  # Outside the mask anything may stand, NaN too.
+  change = jnp.where(mask > 0, logp - terms.old_logp, 0.0)
+  ratio = jnp.exp(change)
   total = lambda x: jnp.sum(x * mask)
   return {
     'loss': loss,
@@ -168,7 +169,7 @@ def _sums(loss: Array, terms: TokenTerms) -> Metrics:
     'entropy': total(jax.lax.stop_gradient(terms.entropy)),
     'ratio': total(ratio),
     'outside': total(jnp.abs(ratio - 1.0) > 0.2),
-    'gap': jnp.max(gap, initial=0.0),
+    'gap': jnp.max(jnp.abs(change), initial=0.0),
   }
 
 

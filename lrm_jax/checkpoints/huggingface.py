@@ -31,6 +31,7 @@ from lrm_jax.tokenization.base import Tokenizer
 
 # What an earlier model may consist of, so that it can be replaced.
 _PARTS = ('.json', '.safetensors', '.model', '.jinja')
+_PART_NAMES = ('merges.txt', 'README.md')
 
 
 def read_config(directory: str | os.PathLike[str], **settings) -> ModelConfig:
@@ -142,6 +143,8 @@ def save(
       # transformers refuses a file that does not say this.
       metadata={'format': 'pt'},
     )
+    # safetensors writes files that nobody else may read; the umask decides.
+    shutil.copymode(part / 'config.json', part / weights_lib.FILE)
 
 
 def check_shapes(config: ModelConfig, params: Params) -> None:
@@ -304,9 +307,13 @@ def _check_replaceable(directory: pathlib.Path) -> None:
   if directory.exists():
     names = sorted(path.name for path in directory.iterdir())
   others = [
-    name for name in names if not name.endswith(_PARTS) and name != 'merges.txt'
+    name
+    for name in names
+    if not name.endswith(_PARTS) and name not in _PART_NAMES
   ]
-  if others or (names and not {weights_lib.FILE, weights_lib.INDEX} & set(names)):
+  if others or (
+    names and not {weights_lib.FILE, weights_lib.INDEX} & set(names)
+  ):
     raise UserError(
       f'{directory}: holds {first(others if others else names)}, which would '
       'be lost; give a new or empty directory'

@@ -5,6 +5,7 @@ memory) and `host` (JSON: data cursor, counters). Writing is asynchronous and
 a step appears under its name only when it is complete.
 """
 
+import copy
 import pathlib
 from typing import Any
 
@@ -34,14 +35,16 @@ class RunCheckpoints:
     Args:
       step: steps completed.
       state: a pytree of arrays; may be donated as soon as this returns.
-      host: JSON-able.
+      host: JSON-able; may be changed as soon as this returns.
     """
     if step == self._manager.latest_step():
       return
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host)
+        state=ocp.args.StandardSave(state),
+        # A copy: it is read later, in another thread.
+        host=ocp.args.JsonSave(copy.deepcopy(host)),
       ),
     )
 

@@ -95,7 +95,10 @@ def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
   try:
     names = set(json.loads(path.read_bytes())['weight_map'].values())
     # The index is input: it may not lead out of the directory.
-    is_plain = all(pathlib.PurePath(name).name == name for name in names)
+    is_plain = all(
+      name.endswith('.safetensors') and pathlib.PurePath(name).name == name
+      for name in names
+    )
   except (ValueError, KeyError, AttributeError, TypeError):
     is_plain = False
   if not is_plain:

@@ -43,7 +43,10 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flag_values,
   )
   flags.DEFINE_float(
-    'timeout', 5.0, 'Seconds one comparison may take.', flag_values=flag_values
+    'timeout',
+    5.0,
+    'Processor seconds one comparison may take.',
+    flag_values=flag_values,
   )
   flags.DEFINE_boolean(
     'require_closed_think',

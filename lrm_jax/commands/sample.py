@@ -282,15 +282,17 @@ def _describe(summary: dict[str, Any]) -> str:
 
 def _print_responses(rows: Sequence[dict[str, Any]]) -> None:
   for row in rows:
-    # Control characters of a model must not reach the terminal.
-    print(
-      ''.join(
-        c if c.isprintable() or c in '\n\t' else '\N{REPLACEMENT CHARACTER}'
-        for c in row['response']
-      )
-    )
+    print(printable(row['response']))
     note = ', truncated' if row['truncated'] else ''
     print(
       f'response: {row["length"]} tokens, thinking '
       f'{row["thinking_length"]}{note}'
     )
+
+
+def printable(text: str) -> str:
+  """The text of a model without what could steer a terminal."""
+  return ''.join(
+    c if c.isprintable() or c in '\n\t' else '\N{REPLACEMENT CHARACTER}'
+    for c in text
+  )

@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from lrm_jax import jsonl, metrics, workdir
 from lrm_jax.checkpoints import huggingface
@@ -171,9 +171,7 @@ class _Scorer:
 
 
 @functools.partial(jax.jit, static_argnames='config')
-def _logp(
-  config: ModelConfig, params: Any, ids: Array, length: Array
-) -> Array:
+def _logp(config: ModelConfig, params: Any, ids: Array, length: Array) -> Array:
   """`[N, S - 1]` log-probabilities of ids `[N, S]`; undefined on padding."""
   columns = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
   is_token = (columns < length[:, None]).astype(jnp.int32)

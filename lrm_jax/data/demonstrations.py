@@ -3,6 +3,7 @@
 A source is a function of the index alone, so a run resumes by its cursor.
 """
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -14,6 +15,9 @@ from lrm_jax.tokenization import base
 # prompt ids, response ids (end-of-sequence included)
 Demonstration = tuple[list[int], list[int]]
 Source = Callable[[int], Demonstration]
+
+# Draws of one trace before its style is taken to be too long for its room.
+MAX_DRAWS = 1000
 
 
 def chain_traces(
@@ -27,39 +31,41 @@ def chain_traces(
   """Traces of chain arithmetic in one style.
 
   A trace longer than `max_tokens` is drawn again, so every demonstration
-  ends by itself.
+  ends by itself. The source raises a UserError where none is short enough.
   """
 
   def source(index: int) -> Demonstration:
     problem = chain_arithmetic.make_problem(index, 'train', levels)
     rng = random.Random(f'trace/{seed}/{problem.id}')
     prompt = prompts.encode_prompt(tokenizer, problem.question)
-    while True:
+    for _ in range(MAX_DRAWS):
       text = chain_arithmetic.trace(problem, style, rng)
       response = [*tokenizer.encode(text), tokenizer.eos_ids[0]]
       if len(response) <= max_tokens:
         return prompt, response
+    raise errors.UserError(
+      f'data.max_tokens={max_tokens}: none of {MAX_DRAWS} traces of level '
+      f'{problem.level} in this style is so short; raise it'
+    )
 
   return source
 
 
 def from_jsonl(tokenizer: base.Tokenizer, path: str, seed: int) -> Source:
   """Rows with `question` and `response`, in a fresh order every epoch."""
-  rows = jsonl.read_rows(path)
-  for number, row in enumerate(rows, 1):
-    if not {'question', 'response'} <= set(row):
-      raise errors.UserError(
-        f'{path}:{number}: a demonstration needs `question` and `response`; '
-        f'this row has {", ".join(sorted(row))}'
-      )
+  rows = jsonl.read_rows(path, {'question': (str,), 'response': (str,)})
   if not rows:
     raise errors.UserError(f'{path}: has no rows; give at least one')
 
-  def source(index: int) -> Demonstration:
-    epoch, place = divmod(index, len(rows))
+  @functools.lru_cache(maxsize=1)
+  def order_of(epoch: int) -> list[int]:
     order = list(range(len(rows)))
     random.Random(f'epoch/{seed}/{epoch}').shuffle(order)
-    row = rows[order[place]]
+    return order
+
+  def source(index: int) -> Demonstration:
+    epoch, place = divmod(index, len(rows))
+    row = rows[order_of(epoch)[place]]
     prompt = prompts.encode_prompt(tokenizer, row['question'])
     response = tokenizer.encode(row['response'])
     return prompt, [*response, tokenizer.eos_ids[0]]

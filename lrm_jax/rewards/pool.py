@@ -4,10 +4,14 @@
 
 Every worker is `python worker.py`, a fresh interpreter without JAX (nothing
 is forked, and nothing of the caller's main module runs again) that talks JSON
-lines over pipes. The parent keeps the time, by wall clock, with the worker's
-own process as the unit that is cut off: math-verify's signal alarms work in
-main threads only, and no signal handler runs while one big integer operation
-does. A worker past its deadline is killed with SIGKILL and replaced.
+lines over pipes.
+
+A comparison may take `timeout` seconds of processor time, so that a verdict
+does not depend on what else the machine does; the kernel ends a worker that
+exceeds them. math-verify's own alarms would not do: they work in main threads
+only, and no signal handler runs while one big integer operation does. Behind
+that the parent keeps a deadline by wall clock, and kills a worker that has
+passed it for whatever reason. Lost workers are replaced.
 """
 
 import collections
@@ -34,6 +38,9 @@ from lrm_jax.rewards.math_answer import (
 
 # Address space of one worker, interpreter and sympy (0.1 GB) included.
 WORKER_MEMORY_BYTES = 2 * 1024**3
+# Wall clock over processor time. What is left of a processor that training
+# uses too is enough; it matters only when a worker stops running at all.
+_MAX_SLOWDOWN = 4
 # Loading sympy takes a second, but minutes on a cold network disk.
 _START_SECONDS = 120.0
 _START_ATTEMPTS = 3
@@ -61,7 +68,8 @@ class Grader:
 
     Args:
       num_workers: most processes at a time; None for one per CPU, 4 at most.
-      timeout: seconds of wall clock one comparison may take.
+      timeout: seconds of processor time one comparison may take; it is also
+        cut off after four times as many by wall clock.
       require_closed_think: as for `math_answer.extract_answer`.
       command: what starts a worker, before its two arguments; None for
         `worker.py` under this interpreter.
@@ -83,7 +91,7 @@ class Grader:
     self._require_closed_think = require_closed_think
     self._command = (
       *command,
-      str(math.ceil(2 * timeout)),
+      str(timeout),
       str(WORKER_MEMORY_BYTES),
     )
     self._failed_starts = 0
@@ -146,7 +154,7 @@ class Grader:
         self._staff(len(jobs) - len(results))
         for worker in self._workers:
           if waiting and worker.is_idle:
-            worker.send(waiting.popleft(), self._timeout)
+            worker.send(waiting.popleft(), _MAX_SLOWDOWN * self._timeout)
         for worker in self._wait():
           self._settle(worker, results)
     except BaseException:
@@ -249,9 +257,9 @@ class _Worker:
   def has_died(self) -> bool:
     return self.process.poll() is not None
 
-  def send(self, job: tuple[str, str], timeout: float) -> None:
+  def send(self, job: tuple[str, str], seconds: float) -> None:
     """Hands over a pair; its clock starts now."""
-    self.job, self.deadline = job, time.monotonic() + timeout
+    self.job, self.deadline = job, time.monotonic() + seconds
     request = json.dumps({'answer': job[0], 'gold': job[1]}) + '\n'
     try:
       # At most 2 * MAX_CHARS * 12 bytes, which a pipe takes without waiting.

@@ -3,9 +3,9 @@ r"""The process that runs math-verify; started by `pool.py`, never imported.
 Protocol: one JSON object a line. It writes `{"ready": true}` once math-verify
 is loaded (`{"error": "..."}` where it cannot be), then for each request
 `{"answer": ..., "gold": ...}` one reply `{"correct": true or false}`. It ends
-when its input closes. Arguments: the longest a comparison may take (whole
-seconds; the kernel ends the process after that even if the parent is gone)
-and its address space (bytes).
+when its input closes. Arguments: the seconds of processor time a comparison
+may take, after which the kernel ends the process, and its address space
+(bytes).
 
 Nothing here evaluates model text. math-verify's reader of plain expressions
 calls sympy's `parse_expr`, which is `eval`, so only its LaTeX reader is used:
@@ -32,7 +32,7 @@ _RATIO = re.compile(r'([0-9]+)/([1-9][0-9]*)')
 
 def main() -> int:
   """Serves requests from standard input until it closes."""
-  seconds, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+  seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
   # A library that prints must not get between the replies.
   replies = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
@@ -48,9 +48,10 @@ def main() -> int:
   print(json.dumps({'ready': True}), file=replies, flush=True)
   for line in sys.stdin:
     request = json.loads(line)
-    signal.alarm(seconds)
+    # Its signal has no handler, so that nothing can hold it up.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     correct = is_equal(request['answer'], request['gold'])
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps({'correct': correct}), file=replies, flush=True)
   return 0
 
@@ -144,7 +145,7 @@ def _parse(text: str) -> list:
   if _FLOAT.fullmatch(text):
     # Its grammar reads the e of 3e8 as the base of natural logarithms.
     text = re.sub('[eE](.*)', r'\\times 10^{\1}', text)
-  # The parent keeps the time; alarms of their own would clash with ours.
+  # No alarms of its own: the time is kept outside.
   return math_verify.parse(rf'\boxed{{{text}}}', [config], parsing_timeout=None)
 
 

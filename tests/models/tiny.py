@@ -48,8 +48,7 @@ def sequences(lengths, vocab_size=37, seed=1):
 
 
 def pack(rows, width):
-  """`[N, width]` tokens, positions and segment ids; `rows[n]` is a list of
-  sequences that share row n."""
+  """`[N, width]` tokens, positions, segment ids of N lists of sequences."""
   shape = (len(rows), width)
   tokens, positions, segments = (np.zeros(shape, np.int32) for _ in range(3))
   for n, row in enumerate(rows):

@@ -45,8 +45,10 @@ def assert_trees_close(found, expected, rtol=1e-5):
 
 
 def test_gradients_show_causality_and_segments(model):
-  """d hidden[t] / d embedding of token s is nonzero exactly where s is in the
-  segment of t and not later. All tokens differ, so rows name positions."""
+  """Hidden state t depends on token s of its own segment where s <= t only.
+
+  All tokens differ, so rows of the embedding name positions.
+  """
   config, params = model
   tokens, positions, segments = tiny.pack([[range(1, 5), range(5, 9)]], 9)
 
@@ -240,5 +242,6 @@ def test_parameters_are_stored_as_asked(changes):
   config = tiny.make_config(param_dtype='bfloat16', **changes)
   init = functools.partial(transformer.init_params, config)
   params = jax.eval_shape(init, jax.random.key(0))
-  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.bfloat16}
+  dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
+  assert dtypes == {'bfloat16'}
   assert ('bias' in params['layers']['attention']['q']) == (not changes)

@@ -64,12 +64,12 @@ def grader():
 
 @pytest.fixture
 def fake(tmp_path):
-  """Makes graders on the stand-in worker, two seconds of patience each."""
+  """Makes graders on the stand-in worker, two seconds of wall clock a pair."""
   script = tmp_path / 'fake_worker.py'
   script.write_text(_FAKE_WORKER)
   graders = []
 
-  def make(num_workers=1, timeout=2.0):
+  def make(num_workers=1, timeout=0.5):
     command = (sys.executable, '-S', str(script))
     graders.append(pool.Grader(num_workers, timeout, command=command))
     return graders[-1]

@@ -78,11 +78,18 @@ def make_problem(
       `levels[index % len(levels)]`, so every slice of the split is balanced.
 
   Returns:
-    The problem; its id names split, levels and index.
+    The problem; its id names split, level and index.
+
+  Raises:
+    UserError: an unknown split, no levels, or a level that is out of range.
   """
   if split not in SPLITS:
     raise errors.UserError(
       f'chain_arithmetic: split {split!r} is not one of {", ".join(SPLITS)}'
+    )
+  if not levels:
+    raise errors.UserError(
+      'chain_arithmetic: levels is empty; give at least one, such as (2, 3)'
     )
   level = levels[index % len(levels)]
   if not 1 <= level <= MAX_LEVEL:

@@ -1,0 +1,189 @@
+"""Models in and out: exact both ways, checked before, all or nothing."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.tokenization import base
+from tests.checkpoints.hf_models import assert_same, refusal, write_shards
+from tests.models import tiny
+from tests.tokenization import tiny as tiny_tokenizer
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_import_of_export_is_the_same(tmp_path, tied):
+  config = tiny.make_config(
+    tie_embeddings=tied, n_layers=11, rope_theta=12345.5, rms_eps=3e-5
+  )
+  params = tiny.make_params(config)
+  huggingface.save(tmp_path / 'a' / 'model', config, params)
+  found_config, found = huggingface.load(tmp_path / 'a' / 'model')
+  assert found_config == config
+  assert_same(found, params)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_half_precision_round_trip(tmp_path, dtype):
+  config = tiny.make_config(param_dtype=dtype)
+  params = tiny.make_params(config)
+  huggingface.save(tmp_path / 'model', config, params, dtype=dtype)
+  stored = load_file(tmp_path / 'model' / 'model.safetensors')
+  assert {str(tensor.dtype) for tensor in stored.values()} == {dtype}
+  assert_same(
+    huggingface.load(tmp_path / 'model', param_dtype=dtype)[1], params
+  )
+  # Widening is exact, so it may be undone.
+  _, wide = huggingface.load(tmp_path / 'model')
+  assert_same(jax.tree.map(lambda x: x.astype(dtype), wide), params)
+
+
+def test_export_of_import_is_the_same(untied, tmp_path):
+  config, params = huggingface.load(untied)
+  huggingface.save(tmp_path / 'model', config, params)
+  before = load_file(untied / 'model.safetensors')
+  after = load_file(tmp_path / 'model' / 'model.safetensors')
+  assert_same(after, before)
+
+
+@pytest.mark.parametrize('write', ['write_hf', 'write_spm'])
+def test_tokenizer_and_special_ids(tmp_path, write):
+  source = tmp_path / 'tokenizer'
+  source.mkdir()
+  getattr(tiny_tokenizer, write)(source)
+  tokenizer = base.load(source)
+  config = tiny.make_config(vocab_size=tokenizer.vocab_size + 3)
+  params = tiny.make_params(config)
+  huggingface.save(tmp_path / 'model', config, params, tokenizer)
+  again = base.load(tmp_path / 'model')
+  assert again.encode('So 4 times 5') == tokenizer.encode('So 4 times 5')
+  assert again.eos_ids == tokenizer.eos_ids
+  (eos,) = tokenizer.eos_ids
+  (bos,) = tokenizer.encode(tokenizer.special_tokens['bos_token'])
+  for name in ('config.json', 'generation_config.json'):
+    fields = json.loads((tmp_path / 'model' / name).read_text())
+    assert (fields['eos_token_id'], fields['bos_token_id']) == (eos, bos)
+  assert fields['pad_token_id'] == tokenizer.pad_id
+
+
+def test_several_eos_ids_survive(tmp_path):
+  source = tiny_tokenizer.write_hf(tmp_path)
+  generation = {'eos_token_id': [5, 6], 'temperature': 0.6}
+  tiny_tokenizer.write_json(source, 'generation_config.json', generation)
+  tokenizer = base.load(source)
+  config = tiny.make_config(vocab_size=tokenizer.vocab_size)
+  model = tmp_path / 'model'
+  huggingface.save(model, config, tiny.make_params(config), tokenizer)
+  assert base.load(model).eos_ids == tokenizer.eos_ids
+  assert (
+    json.loads((model / 'generation_config.json').read_text()) == generation
+  )
+
+
+# What is checked before anything is written.
+
+
+def test_shapes_are_checked():
+  config = tiny.make_config()
+  params = tiny.make_params(config)
+  huggingface.check_shapes(config, params)
+  message = refusal(
+    huggingface.check_shapes, dataclasses.replace(config, d_ff=24), params
+  )
+  gate = 'layers/mlp/gate/kernel is (2, 16, 20), expected (2, 16, 24)'
+  assert gate in message
+  untied = dataclasses.replace(config, tie_embeddings=False)
+  message = refusal(huggingface.check_shapes, untied, params)
+  assert 'head is missing, expected (16, 37)' in message
+  extra = params | {'extra': np.zeros(3)}
+  message = refusal(huggingface.check_shapes, config, extra)
+  assert 'extra is (3,), not known' in message
+
+
+def test_vocabulary_is_checked(tmp_path):
+  tokenizer = base.load(tiny_tokenizer.write_hf(tmp_path))
+  size = tokenizer.vocab_size
+  fits = tiny.make_config(vocab_size=size)
+  huggingface.check_vocabulary(fits, tokenizer)
+  small = tiny.make_config(vocab_size=size - 1)
+  message = refusal(huggingface.check_vocabulary, small, tokenizer)
+  assert f'{size} ids' in message and f'vocab_size={size - 1}' in message
+
+
+@pytest.mark.parametrize(
+  ('changes', 'dtype', 'word'),
+  [
+    ({'qkv_bias': False}, 'float32', 'qkv_bias=False'),
+    ({}, 'int8', "dtype='int8'"),
+  ],
+)
+def test_exports_that_are_refused(tmp_path, changes, dtype, word):
+  config = tiny.make_config(**changes)
+  params = tiny.make_params(config)
+  target = tmp_path / 'model'
+  assert word in refusal(huggingface.save, target, config, params, dtype=dtype)
+  assert not any(tmp_path.iterdir())
+
+
+# All or nothing.
+
+
+def test_an_earlier_model_is_replaced_as_a_whole(untied):
+  write_shards(untied)
+  config = tiny.make_config()
+  params = tiny.make_params(config)
+  huggingface.save(untied, config, params)
+  assert_same(huggingface.load(untied)[1], params)
+  assert not list(untied.glob('model-*'))
+  assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+
+
+def test_a_failure_leaves_the_earlier_model(untied, monkeypatch):
+  before = {p.name: p.read_bytes() for p in untied.iterdir()}
+  config = tiny.make_config()
+  params = tiny.make_params(config)
+
+  def fail(*args, **kwargs):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr('safetensors.numpy.save_file', fail)
+  assert 'No space left' in refusal(huggingface.save, untied, config, params)
+  assert {p.name: p.read_bytes() for p in untied.iterdir()} == before
+  assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+
+
+def test_a_failure_between_the_two_renames_restores(untied, monkeypatch):
+  before = {p.name: p.read_bytes() for p in untied.iterdir()}
+  rename = pathlib.Path.rename
+
+  def fail_for_part(path, target):
+    if path.suffix == '.part':
+      raise OSError(5, 'Input/output error')
+    return rename(path, target)
+
+  monkeypatch.setattr(pathlib.Path, 'rename', fail_for_part)
+  config = tiny.make_config()
+  refusal(huggingface.save, untied, config, tiny.make_params(config))
+  assert {p.name: p.read_bytes() for p in untied.iterdir()} == before
+  assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+
+
+@pytest.mark.parametrize('name', ['notes.md', 'folder/', 'summary.json'])
+def test_other_peoples_files_are_not_replaced(tmp_path, name):
+  config = tiny.make_config()
+  target = tmp_path / 'target'
+  target.mkdir()
+  path = target / name
+  path.mkdir() if name.endswith('/') else path.write_text('{}')
+  params = tiny.make_params(config)
+  message = refusal(huggingface.save, target, config, params)
+  assert path.name in message and 'lost' in message
+  assert path.exists()
+  (tmp_path / 'file').write_text('')
+  message = refusal(huggingface.save, tmp_path / 'file', config, params)
+  assert 'is a file' in message

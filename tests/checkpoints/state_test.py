@@ -1,0 +1,159 @@
+"""Checkpoints of a run: what is saved comes back, bit for bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lrm_jax.checkpoints.state import RunCheckpoints
+from lrm_jax.errors import UserError
+from lrm_jax.structs import TrainState
+
+OPTIMIZER = optax.adamw(1e-3)
+
+
+def _state(seed=0, step=0, width=3):
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  params = {
+    'embedding': draw(5, width),
+    'layers': {
+      'mlp': {'kernel': draw(2, width, 4).astype(jnp.bfloat16)},
+      'norm': {'scale': draw(2, width)},
+    },
+  }
+  opt_state = OPTIMIZER.init(params)
+  # No leaf of the optimizer is a plain zero.
+  opt_state = jax.tree.map(lambda x: x + jnp.asarray(2, x.dtype), opt_state)
+  return TrainState(jnp.int32(step), params, opt_state)
+
+
+def _assert_equal(found, expected):
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def _saved(workdir, *steps, keep=2):
+  """The folder with these steps in it; the seed of a step is its number."""
+  checkpoints = RunCheckpoints(workdir, keep=keep)
+  for step in steps:
+    checkpoints.save(step, _state(step, step), {'cursors': [step, 0]})
+  checkpoints.close()
+
+
+def test_what_is_saved_comes_back(tmp_path):
+  host = {
+    'cursors': [12, 2**40],
+    'seconds': 0.1 + 0.2,
+    'stream': {'epoch': 3, 'order': [2, 0, 1], 'note': None},
+  }
+  state = _state(seed=1, step=7)
+  checkpoints = RunCheckpoints(tmp_path, keep=1)
+  assert checkpoints.latest_step() is None
+  checkpoints.save(7, state, host)
+  checkpoints.close()
+  found, found_host = RunCheckpoints(tmp_path, keep=1).restore(7, _state())
+  _assert_equal(found, state)
+  assert found.step == 7
+  assert found.step.dtype == jnp.int32
+  assert found_host == host
+
+
+def test_memory_beside_the_state_may_be_empty(tmp_path):
+  tree = {'train': _state(2, 1), 'memory': {}}
+  checkpoints = RunCheckpoints(tmp_path, keep=1)
+  checkpoints.save(1, tree, {})
+  checkpoints.close()
+  like = {'train': _state(), 'memory': {}}
+  found, host = RunCheckpoints(tmp_path, keep=1).restore(1, like)
+  _assert_equal(found, tree)
+  assert host == {}
+
+
+def test_both_may_change_as_soon_as_save_returns(tmp_path):
+  """The next step donates the arrays and moves the cursors at once."""
+  arrays = {'x': jnp.arange(1_000_000, dtype=jnp.float32)}
+  expected = np.arange(1_000_000, dtype=np.float32)
+  overwrite = jax.jit(
+    lambda tree: jax.tree.map(lambda x: -x - 1, tree), donate_argnums=0
+  )
+  host = {'cursors': [5]}
+  checkpoints = RunCheckpoints(tmp_path, keep=1)
+  checkpoints.save(1, arrays, host)
+  arrays = overwrite(arrays)
+  host['cursors'][0] = 6
+  checkpoints.close()
+  found, found_host = RunCheckpoints(tmp_path, keep=1).restore(1, arrays)
+  np.testing.assert_array_equal(found['x'], expected)
+  assert found_host == {'cursors': [5]}
+
+
+def test_the_newest_are_kept(tmp_path):
+  _saved(tmp_path, 2, 4, 6, 10, keep=2)
+  names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+  assert names == {'6', '10'}
+  checkpoints = RunCheckpoints(tmp_path, keep=2)
+  assert checkpoints.latest_step() == 10
+  for step in (6, 10):
+    found, host = checkpoints.restore(step, _state())
+    _assert_equal(found, _state(step, step))
+    assert host == {'cursors': [step, 0]}
+
+
+def test_a_step_is_written_once(tmp_path):
+  checkpoints = RunCheckpoints(tmp_path, keep=2)
+  checkpoints.save(3, _state(3, 3), {'n': 1})
+  checkpoints.save(3, _state(4, 3), {'n': 2})
+  checkpoints.close()
+  found, host = RunCheckpoints(tmp_path, keep=2).restore(3, _state())
+  _assert_equal(found, _state(3, 3))
+  assert host == {'n': 1}
+
+
+def test_unfinished_and_strange_folders_are_no_steps(tmp_path):
+  _saved(tmp_path, 2)
+  folder = tmp_path / 'checkpoints'
+  # What a kill leaves behind: a step under a temporary name.
+  unfinished = folder / '4.orbax-checkpoint-tmp-1700000000'
+  (unfinished / 'state').mkdir(parents=True)
+  (folder / 'notes').mkdir()
+  (folder / 'notes.txt').write_text('6')
+  checkpoints = RunCheckpoints(tmp_path, keep=2)
+  assert checkpoints.latest_step() == 2
+  checkpoints.save(4, _state(4, 4), {'cursors': [4, 0]})
+  checkpoints.close()
+  checkpoints = RunCheckpoints(tmp_path, keep=2)
+  assert checkpoints.latest_step() == 4
+  found, _ = checkpoints.restore(4, _state())
+  _assert_equal(found, _state(4, 4))
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda state: _state(width=4),
+    lambda state: TrainState(
+      state.step,
+      {k: v for k, v in state.params.items() if k != 'layers'},
+      state.opt_state,
+    ),
+    lambda state: TrainState(
+      state.step, state.params | {'head': jnp.zeros(3)}, state.opt_state
+    ),
+  ],
+  ids=['shape', 'fewer', 'more'],
+)
+def test_another_model_is_refused_in_one_line(tmp_path, change):
+  _saved(tmp_path, 5)
+  with pytest.raises(UserError) as info:
+    RunCheckpoints(tmp_path, keep=1).restore(5, change(_state()))
+  message = str(info.value)
+  assert message.startswith('checkpoint 5 does not fit this model: ')
+  assert message.endswith(
+    '; restore the config it was written with or choose another --workdir'
+  )
+  assert '\n' not in message

@@ -1,0 +1,145 @@
+"""Schedules at literal steps, and one step of the optimizer."""
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from lrm_jax import optim
+from lrm_jax.errors import UserError
+from lrm_jax.models import transformer
+from tests.models import tiny
+
+KEYS = {
+  'learning_rate': 0.01,
+  'schedule': 'constant',
+  'warmup_steps': 5,
+  'final_fraction': 0.1,
+  'b1': 0.9,
+  'b2': 0.95,
+  'eps': 1e-8,
+  'weight_decay': 0.1,
+  'clip_norm': 1.0,
+}
+
+
+def _config(**changes):
+  return ml_collections.ConfigDict(KEYS | changes)
+
+
+def _params():
+  config = tiny.make_config(tie_embeddings=False)
+  return transformer.init_params(config, jax.random.key(0))
+
+
+@pytest.mark.parametrize('schedule', optim.SCHEDULES)
+def test_warm_up_is_linear_and_its_first_update_moves(schedule):
+  rate = optim.learning_rate(_config(schedule=schedule), 105)
+  np.testing.assert_allclose(
+    [rate(step) for step in range(6)],
+    [0.002, 0.004, 0.006, 0.008, 0.01, 0.01],
+    rtol=1e-6,
+  )
+
+
+@pytest.mark.parametrize(
+  ('schedule', 'steps', 'expected'),
+  [
+    # Half way a cosine is half way between the peak and its tenth.
+    ('constant', (55, 105, 1000), (0.01, 0.01, 0.01)),
+    ('cosine', (30, 55, 105, 1000), (0.0086819805, 0.0055, 0.001, 0.001)),
+    ('linear', (30, 55, 105, 1000), (0.00775, 0.0055, 0.001, 0.001)),
+  ],
+)
+def test_decay(schedule, steps, expected):
+  rate = optim.learning_rate(_config(schedule=schedule), 105)
+  np.testing.assert_allclose([rate(s) for s in steps], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('schedule', optim.SCHEDULES)
+def test_without_warm_up_the_first_update_is_at_the_peak(schedule):
+  rate = optim.learning_rate(_config(schedule=schedule, warmup_steps=0), 100)
+  np.testing.assert_allclose(rate(0), 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize('schedule', optim.SCHEDULES)
+def test_a_run_shorter_than_its_warm_up(schedule):
+  rate = optim.learning_rate(_config(schedule=schedule), 3)
+  np.testing.assert_allclose(
+    [rate(step) for step in range(3)], [0.002, 0.004, 0.006], rtol=1e-6
+  )
+
+
+def test_unknown_schedule():
+  with pytest.raises(UserError) as info:
+    optim.make_optimizer(_config(schedule='cosin'), 10)
+  assert str(info.value) == (
+    "optimizer.schedule='cosin' is not one of constant, cosine, linear"
+  )
+
+
+def test_weight_decay_touches_matrices_only():
+  config = _config(warmup_steps=0)
+  params = _params()
+  optimizer = optim.make_optimizer(config, 10)
+  zeros = jax.tree.map(np.zeros_like, params)
+  updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+  seen = {True: set(), False: set()}
+
+  def check(path, update, leaf):
+    name = path[-1].key
+    is_decayed = name in ('kernel', 'embedding', 'head')
+    seen[is_decayed].add(name)
+    expected = -0.01 * 0.1 * leaf if is_decayed else np.zeros_like(leaf)
+    np.testing.assert_allclose(update, expected, rtol=1e-6, atol=0)
+
+  jax.tree_util.tree_map_with_path(check, updates, params)
+  assert seen[True] == {'kernel', 'embedding', 'head'}
+  assert seen[False] == {'bias', 'scale'}
+
+
+def test_the_first_step_is_adams():
+  """Gradients 3 and -4 have norm 5: clipped to 0.6 and -0.8.
+
+  At its first step Adam's two corrections cancel: -lr * g / (|g| + eps). With
+  eps = 0.2 the clipped size shows: 0.6 / 0.8 and -0.8 / 1.0.
+  """
+  params = {'bias': np.zeros(2, np.float32)}
+  gradient = {'bias': np.array([3, -4], np.float32)}
+
+  def step(**changes):
+    optimizer = optim.make_optimizer(_config(warmup_steps=0, **changes), 10)
+    update, _ = optimizer.update(gradient, optimizer.init(params), params)
+    return update['bias']
+
+  np.testing.assert_allclose(
+    step(eps=0.2), [-0.01 * 0.75, 0.01 * 0.8], rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    step(eps=0.2, clip_norm=np.inf), [-0.01 * 3 / 3.2, 0.01 * 4 / 4.2], rtol=1e-5
+  )
+
+
+def test_betas_and_the_schedule_reach_the_optimizer():
+  """Two steps with gradients 1 and -1, no clip, no warm-up, by hand.
+
+  m = b1 (1 - b1) - (1 - b1), over 1 - b1^2; v stays 1 after correction.
+  """
+  config = _config(
+    warmup_steps=0,
+    schedule='linear',
+    final_fraction=0.0,
+    b1=0.5,
+    clip_norm=np.inf,
+  )
+  optimizer = optim.make_optimizer(config, 10)
+  params = {'bias': np.zeros(1, np.float32)}
+  state = optimizer.init(params)
+  one = np.ones(1, np.float32)
+  first, state = optimizer.update({'bias': one}, state, params)
+  params = optax.apply_updates(params, first)
+  second, _ = optimizer.update({'bias': -one}, state, params)
+  np.testing.assert_allclose(first['bias'], -0.01, rtol=1e-5)
+  # m = 0.5 * 0.5 - 0.5 = -0.25, / 0.75 = -1/3; the rate has fallen by a tenth.
+  np.testing.assert_allclose(second['bias'], 0.009 / 3, rtol=1e-5)

@@ -1,0 +1,268 @@
+"""The update's promises: packing, micro-batching and masking change nothing."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from lrm_jax import packing, train_step
+from lrm_jax.models import transformer
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import recipe as recipe_lib
+from lrm_jax.structs import Rollouts, TrainState
+
+B, G, P, T, V = 4, 3, 6, 7, 31
+MODEL = ModelConfig(
+  vocab_size=V,
+  d_model=16,
+  n_layers=2,
+  n_heads=4,
+  n_kv_heads=2,
+  head_dim=8,
+  d_ff=24,
+)
+
+
+def make_rollouts(seed=0) -> Rollouts:
+  rng = np.random.default_rng(seed)
+  length = rng.integers(1, T + 1, (B, G)).astype(np.int32)
+  length[0, 0], length[1, 1] = 1, T
+  valid = np.arange(T) < length[..., None]
+  prompt_length = rng.integers(1, P + 1, B).astype(np.int32)
+  return Rollouts(
+    prompt_ids=rng.integers(1, V, (B, P)).astype(np.int32),
+    prompt_length=prompt_length,
+    response_ids=(rng.integers(1, V, (B, G, T)) * valid).astype(np.int32),
+    length=length,
+    thinking_length=length,
+    sampler_logp=np.zeros((B, G, T), np.float32),
+    truncated=np.zeros((B, G), bool),
+    think_closed=np.ones((B, G), bool),
+    correct=rng.integers(0, 2, (B, G)).astype(np.float32),
+    cap=np.full(B, T, np.int32),
+    problem_index=np.arange(B, dtype=np.int32),
+  )
+
+
+def dense_logp(params, rollouts: Rollouts, temperature=1.0):
+  """`[B, G, T]` by one unpacked forward pass per sequence."""
+  out = np.zeros((B, G, T))
+  for b in range(B):
+    prompt = rollouts.prompt_ids[b, : rollouts.prompt_length[b]]
+    for g in range(G):
+      n = rollouts.length[b, g]
+      ids = np.concatenate([prompt, rollouts.response_ids[b, g, :n]])[None]
+      positions = np.arange(ids.shape[1])[None]
+      hidden, _ = transformer.apply(
+        MODEL, params, ids, positions, np.ones_like(ids)
+      )
+      scores = transformer.logits(MODEL, params, hidden)[0] / temperature
+      logp = jax.nn.log_softmax(scores)
+      first = len(prompt) - 1
+      out[b, g, :n] = logp[np.arange(first, first + n), ids[0, first + 1 :]]
+  return out
+
+
+def make_recipe(name='dler'):
+  objective = getattr(default, name)(cap=T)
+  return recipe_lib.build(
+    ml_collections.ConfigDict({'objective': objective.to_dict()})
+  )
+
+
+@dataclasses.dataclass
+class Case:
+  params: dict
+  ref_params: dict
+  rollouts: Rollouts
+  advantage: np.ndarray
+  keep: np.ndarray
+
+
+@pytest.fixture(scope='module')
+def case() -> Case:
+  keys = jax.random.split(jax.random.key(0), 2)
+  params, ref = (transformer.init_params(MODEL, key) for key in keys)
+  rollouts = make_rollouts()
+  noise = np.random.default_rng(1).normal(0, 0.3, (B, G, T))
+  logp = dense_logp(params, rollouts) + noise * rollouts.mask
+  rollouts = dataclasses.replace(
+    rollouts, sampler_logp=logp.astype(np.float32)
+  )
+  advantage = np.random.default_rng(2).normal(size=(B, G, 1))
+  advantage = (advantage * rollouts.mask).astype(np.float32)
+  keep = np.ones((B, G), bool)
+  return Case(params, ref, rollouts, advantage, keep)
+
+
+def run_update(
+  case: Case, *, keep=None, rows=16, row_length=32, groups=4, recipe='dler'
+):
+  """One SGD step of rate 1, so parameters move by minus the gradient."""
+  optimizer = optax.sgd(1.0)
+  update = train_step.make_update(
+    MODEL, make_recipe(recipe), optimizer, temperature=1.0, chunk=16
+  )
+  keep = case.keep if keep is None else keep
+  packed = packing.pack_groups(
+    case.rollouts,
+    keep,
+    rows=rows,
+    row_length=row_length,
+    groups_per_micro_batch=groups,
+  )
+  targets = train_step.Targets(
+    case.rollouts.sampler_logp,
+    case.advantage,
+    case.rollouts.mask * keep[..., None],
+  )
+  params = jax.tree.map(jnp.copy, case.params)
+  state = TrainState(jnp.int32(0), params, optimizer.init(params))
+  new, metrics = update(state, case.ref_params, packed, targets)
+  grads = jax.tree.map(lambda a, b: a - b, case.params, new.params)
+  return grads, {k: float(v) for k, v in metrics.items()}, packed
+
+
+def assert_same(a, b, atol=2e-6):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, atol=atol)
+
+
+@pytest.mark.parametrize('recipe', ['dler', 'grpo'])
+def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
+  """The whole update against one dense forward pass per sequence."""
+  built = make_recipe(recipe)
+  mask = case.rollouts.mask
+
+  def loss(params):
+    logp = []
+    for b in range(B):
+      prompt = case.rollouts.prompt_ids[b, : case.rollouts.prompt_length[b]]
+      first = len(prompt) - 1
+      for g in range(G):
+        ids = np.concatenate([prompt, case.rollouts.response_ids[b, g]])[None]
+        hidden, _ = transformer.apply(
+          MODEL, params, ids, np.arange(ids.shape[1])[None], np.ones_like(ids)
+        )
+        law = jax.nn.log_softmax(transformer.logits(MODEL, params, hidden)[0])
+        logp.append(law[np.arange(first, first + T), ids[0, first + 1 :]])
+    logp = jnp.stack(logp).reshape(B, G, T) * mask
+    terms = train_step.TokenTerms(
+      logp=logp,
+      old_logp=case.rollouts.sampler_logp,
+      ref_logp=dense_logp(case.ref_params, case.rollouts),
+      entropy=jnp.zeros_like(logp),
+      advantage=case.advantage,
+      mask=mask,
+    )
+    return jnp.sum(built.token_loss(terms) * built.aggregate(mask))
+
+  expected, expected_grads = jax.value_and_grad(loss)(case.params)
+  grads, metrics, _ = run_update(case, recipe=recipe)
+  assert metrics['loss'] == pytest.approx(float(expected), abs=1e-6)
+  assert_same(grads, expected_grads)
+
+
+@pytest.mark.parametrize('recipe', ['dler', 'grpo'])
+def test_micro_batches_and_row_shapes_do_not_change_the_update(case, recipe):
+  whole, metrics, packed = run_update(case, recipe=recipe)
+  assert packed.count == 1
+  for rows, row_length, groups, count in ((16, 32, 1, 4), (3, 13, 4, 4)):
+    grads, other, packed = run_update(
+      case, rows=rows, row_length=row_length, groups=groups, recipe=recipe
+    )
+    assert packed.count == count
+    assert_same(grads, whole)
+    for name, value in metrics.items():
+      assert other[name] == pytest.approx(value, abs=2e-6), name
+
+
+def test_dropped_samples_are_as_if_never_sampled(case):
+  """What stands in a dropped sample, even NaN, cannot matter."""
+  keep = case.keep.copy()
+  keep[1] = False
+  keep[2, 1] = False
+  clean, _, _ = run_update(case, keep=keep)
+  rollouts = case.rollouts
+  dirty = dataclasses.replace(
+    rollouts,
+    sampler_logp=np.where(keep[..., None], rollouts.sampler_logp, np.nan),
+  )
+  # Targets carry the mask; the loss must not let masked garbage through.
+  poisoned = dataclasses.replace(case, rollouts=dirty)
+  grads, _, _ = run_update(poisoned, keep=keep)
+  assert_same(grads, clean, atol=0)
+  different, _, _ = run_update(case)
+  gap = max(
+    float(jnp.abs(x - y).max())
+    for x, y in zip(
+      jax.tree.leaves(clean), jax.tree.leaves(different), strict=True
+    )
+  )
+  assert gap > 1e-4
+
+
+def test_gap_is_the_largest_difference_to_the_sampler(case):
+  exact = dataclasses.replace(
+    case.rollouts,
+    sampler_logp=dense_logp(case.params, case.rollouts).astype(np.float32),
+  )
+  _, metrics, _ = run_update(dataclasses.replace(case, rollouts=exact))
+  assert metrics['logp_gap_max'] < 1e-5
+  off = exact.sampler_logp.copy()
+  off[2, 0, 0] += 0.125
+  moved = dataclasses.replace(exact, sampler_logp=off)
+  _, metrics, _ = run_update(dataclasses.replace(case, rollouts=moved))
+  assert metrics['logp_gap_max'] == pytest.approx(0.125, abs=1e-5)
+
+
+def test_group_order_does_not_matter(case):
+  whole, _, _ = run_update(case)
+  order = np.array([2, 0, 3, 1])
+  shuffled = dataclasses.replace(
+    case,
+    rollouts=jax.tree.map(lambda x: x[order], case.rollouts),
+    advantage=case.advantage[order],
+  )
+  grads, _, _ = run_update(shuffled)
+  assert_same(grads, whole)
+
+
+def test_metrics_of_an_on_policy_batch(case):
+  """On policy: ratio 1, and KL(k1) to the reference by hand."""
+  logp = dense_logp(case.params, case.rollouts)
+  ref_logp = dense_logp(case.ref_params, case.rollouts)
+  exact = dataclasses.replace(
+    case.rollouts, sampler_logp=logp.astype(np.float32)
+  )
+  _, metrics, _ = run_update(dataclasses.replace(case, rollouts=exact))
+  mask = case.rollouts.mask
+  assert metrics['ratio_mean'] == pytest.approx(1.0, abs=1e-5)
+  assert metrics['trained_tokens'] == mask.sum()
+  expected = ((logp - ref_logp) * mask).sum() / mask.sum()
+  assert metrics['kl'] == pytest.approx(expected, abs=1e-5)
+
+
+def test_shape_and_credit_follow_the_recipe():
+  """Two groups: one mixed, one all right; DLER keeps the mixed one only."""
+  rollouts = dataclasses.replace(
+    make_rollouts(), correct=np.ones((B, G), np.float32)
+  )
+  rollouts.correct[0, 1] = 0
+  recipe = make_recipe('dler')
+  reward, keep, memory = train_step.make_shape(recipe)(rollouts, {})
+  assert memory == {}
+  np.testing.assert_array_equal(reward, rollouts.correct)
+  np.testing.assert_array_equal(
+    np.asarray(keep), [[True] * G] + [[False] * G] * (B - 1)
+  )
+  credit = train_step.make_credit(recipe)
+  advantage, mask = credit(reward, keep, rollouts.mask)
+  np.testing.assert_array_equal(mask, rollouts.mask * np.asarray(keep)[..., None])
+  assert float(advantage[0, 0, 0]) > 0 > float(advantage[0, 1, 0])
+  assert float(jnp.abs(advantage[1:]).max()) == 0
