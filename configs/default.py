@@ -56,6 +56,7 @@ def get_config() -> config_dict.ConfigDict:
       every=0,  # steps; 0: only before and after
     ),
     optimizer=dict(
+      name='adamw',
       learning_rate=1e-3,  # peak
       schedule='constant',  # constant | cosine | linear
       warmup_steps=5,  # optimizer updates

@@ -3,9 +3,10 @@
 import jax
 import ml_collections
 import optax
+import optax.contrib
 
 from lrm_jax import errors
-from lrm_jax.structs import Array
+from lrm_jax.models.transformer import Params
 
 SCHEDULES = ('constant', 'cosine', 'linear')
 
@@ -48,32 +49,76 @@ def learning_rate(
 def make_optimizer(
   config: ml_collections.ConfigDict, steps: int
 ) -> optax.GradientTransformation:
-  """AdamW behind a clip of the global gradient norm.
-
-  Weight decay touches matrices only, not biases, norms or other vectors
-  (scanned layers carry one more axis, so names decide).
+  """The named optimizer behind a clip of the global gradient norm.
 
   Args:
-    config: `b1`, `b2`, `eps`, `weight_decay`, `clip_norm` (inf: no clip) and
-      what `learning_rate` reads.
+    config: `name`, `clip_norm` (inf: no clip), what `learning_rate` reads,
+      and the keys of the optimizer itself.
     steps: updates in the whole run.
+
+  Raises:
+    UserError: an unknown name.
   """
+  if config.name not in OPTIMIZERS:
+    raise errors.UserError(
+      f'optimizer.name={config.name!r} is not one of {", ".join(OPTIMIZERS)}'
+    )
+  rate = learning_rate(config, steps)
   return optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
-    optax.adamw(
-      learning_rate(config, steps),
-      b1=config.b1,
-      b2=config.b2,
-      eps=config.eps,
-      weight_decay=config.weight_decay,
-      mask=is_matrix,
-    ),
+    OPTIMIZERS[config.name](config, rate),
   )
 
 
-def is_matrix(params) -> dict[str, Array]:
-  """True on every kernel, embedding and head; False on biases and scales."""
+def adamw(
+  config: ml_collections.ConfigDict, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  """AdamW; weight decay touches matrices only (see `is_matrix`)."""
+  return optax.adamw(
+    rate,
+    b1=config.b1,
+    b2=config.b2,
+    eps=config.eps,
+    weight_decay=config.weight_decay,
+    mask=is_matrix,
+  )
+
+
+def muon(
+  config: ml_collections.ConfigDict, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  """Muon on the projections, AdamW on embedding, head, biases and norms.
+
+  The learning rate is AdamW's; that of Muon is `muon_factor` times as high
+  (its updates are orthogonal matrices, not near-unit coordinates).
+  """
+  return optax.contrib.muon(
+    lambda step: config.muon_factor * rate(step),
+    adam_learning_rate=rate,
+    adam_b1=config.b1,
+    adam_b2=config.b2,
+    weight_decay=config.weight_decay,
+    muon_weight_dimension_numbers=_projections,
+  )
+
+
+OPTIMIZERS = {'adamw': adamw, 'muon': muon}
+
+
+def is_matrix(params: Params) -> Params:
+  """True on every kernel, embedding and head; False on biases and scales.
+
+  Scanned layers carry one more axis, so names decide, not ranks.
+  """
   named = ('kernel', 'embedding', 'head')
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key in named, params
+  )
+
+
+def _projections(params: Params) -> Params:
+  """Which axes of a scanned kernel `[L, in, out]` make the matrix."""
+  matrix = optax.contrib.MuonDimensionNumbers(1, 2)
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: matrix if path[-1].key == 'kernel' else None, params
   )

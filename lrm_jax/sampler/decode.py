@@ -11,6 +11,9 @@ from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
+# Tokens; shorter caches are not worth a loop of their own.
+FIRST_ROOM = 128
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -29,6 +32,20 @@ class Shape:
   eos_ids: tuple[int, ...]
   pad_id: int
   check_every: int = 16
+
+  def rooms(self) -> tuple[int, ...]:
+    """Cache lengths of the successive loops, doubling up to `max_tokens`.
+
+    Attention reads the whole cache for every token, so a cache that grows
+    with the live responses costs half as much or less. All are multiples of
+    `check_every`, the last at least `max_tokens`.
+    """
+    chunks = -(-self.max_tokens // self.check_every)
+    first = -(-FIRST_ROOM // self.check_every)
+    sizes = [min(first, chunks)]
+    while sizes[-1] < chunks:
+      sizes.append(min(2 * sizes[-1], chunks))
+    return tuple(size * self.check_every for size in sizes)
 
 
 @jax.tree_util.register_dataclass
@@ -82,7 +99,10 @@ def generate(
   """
   # Loop-invariant, so cut before the loop.
   layers = transformer.layer_params(config, params)
-  loop = _start(config, shape, params, prompt_ids, prompt_length, caps)
+  rooms = shape.rooms()
+  loop = _start(
+    config, shape, params, prompt_ids, prompt_length, caps, rooms[0]
+  )
 
   def one_token(_, loop: _Loop) -> _Loop:
     ids, logp = draw(loop.scores, keys, loop.step, temperature)
@@ -102,9 +122,14 @@ def generate(
   def some_tokens(loop: _Loop) -> _Loop:
     return jax.lax.fori_loop(0, shape.check_every, one_token, loop)
 
-  return jax.lax.while_loop(
-    lambda loop: jnp.any(loop.active), some_tokens, loop
-  ).out
+  for room in rooms:
+    loop = _grow(shape, loop, room)
+    loop = jax.lax.while_loop(
+      lambda loop: jnp.any(loop.active) & (loop.step < room),  # noqa: B023
+      some_tokens,
+      loop,
+    )
+  return loop.out
 
 
 def draw(
@@ -138,7 +163,9 @@ def draw(
   return ids, chosen - jax.nn.logsumexp(scaled, axis=-1)
 
 
-def _start(config, shape, params, prompt_ids, prompt_length, caps) -> _Loop:
+def _start(
+  config, shape, params, prompt_ids, prompt_length, caps, room: int
+) -> _Loop:
   """Prefill: each prompt once, its last token's logits for all G samples."""
   batch, width = prompt_ids.shape
   columns = jnp.arange(width)
@@ -153,8 +180,6 @@ def _start(config, shape, params, prompt_ids, prompt_length, caps) -> _Loop:
   last = jnp.take_along_axis(hidden, prompt_length[:, None, None] - 1, axis=1)
   scores = transformer.logits(config, params, last)
   group = (batch, shape.samples)
-  # Whole chunks of steps: the room is rounded up, the caps are not.
-  room = -(-shape.max_tokens // shape.check_every) * shape.check_every
   return _Loop(
     step=jnp.int32(0),
     scores=jnp.broadcast_to(scores, (*group, scores.shape[-1])),
@@ -167,6 +192,27 @@ def _start(config, shape, params, prompt_ids, prompt_length, caps) -> _Loop:
     ),
     cache=cache_lib.from_prefill(k, v, is_prompt, shape.samples, room),
   )
+
+
+def _grow(shape: Shape, loop: _Loop, room: int) -> _Loop:
+  """The same loop with room for more tokens."""
+  missing = room - loop.out.logp.shape[-1]
+
+  def pad(x: Array, axis: int, value: int = 0) -> Array:
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, missing)
+    return jnp.pad(x, widths, constant_values=value)
+
+  out = dataclasses.replace(
+    loop.out,
+    response_ids=pad(loop.out.response_ids, -1, shape.pad_id),
+    logp=pad(loop.out.logp, -1),
+  )
+  cache = tuple(
+    dataclasses.replace(layer, k=pad(layer.k, -2), v=pad(layer.v, -2))
+    for layer in loop.cache
+  )
+  return dataclasses.replace(loop, out=out, cache=cache)
 
 
 def _record(

@@ -31,22 +31,22 @@ def model(tmp_path_factory):
   return directory, config, params, tokenizer
 
 
-def run(model, tmp_path, rows, **options):
+def run(model, tmp_path, rows, **changes):
   """The rows written and the summary."""
   source, target = tmp_path / 'in.jsonl', tmp_path / 'out' / 'scores.jsonl'
   source.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   values = flags.FlagValues()
   score.define_flags(values)
-  paths = {'model': model[0], 'input': source, 'output': target} | options
+  paths = {'model': model[0], 'input': source, 'output': target} | changes
   values(['lrm', *(f'--{name}={value}' for name, value in paths.items())])
   score.run(values)
   written = [json.loads(line) for line in target.read_text().splitlines()]
   return written, json.loads((target.parent / 'summary.json').read_text())
 
 
-def refusal(model, tmp_path, rows, **options):
+def refusal(model, tmp_path, rows, changes=None):
   with pytest.raises(UserError) as error:
-    run(model, tmp_path, rows, **options)
+    run(model, tmp_path, rows, **({} if changes is None else changes))
   assert '\n' not in str(error.value)
   assert not (tmp_path / 'out').exists()
   return str(error.value)
@@ -55,7 +55,8 @@ def refusal(model, tmp_path, rows, **options):
 def expected_logp(model, ids):
   """From the logits of the sequence on its own, in float64."""
   _, config, params, _ = model
-  logits = tiny.forced_logits(config, params, np.array(ids)).astype(float)
+  width = MAX_POSITIONS + 1  # a shape that the command never uses
+  logits = tiny.forced_logits(config, params, ids, width).astype(float)
   total = np.log(np.exp(logits).sum(-1))
   return [logits[t, ids[t + 1]] - total[t] for t in range(len(ids) - 1)]
 
@@ -134,12 +135,16 @@ def test_rows_that_are_refused(model, tmp_path, row, words):
 
 def test_files_that_are_refused(model, tmp_path):
   rows = [{'ids': [1, 2]}]
-  message = refusal(model, tmp_path, rows, model=tmp_path / 'nowhere')
-  assert 'nowhere: no such directory' in message
-  message = refusal(model, tmp_path, rows, input=tmp_path / 'nothing.jsonl')
-  assert 'nothing.jsonl: no such file' in message
-  message = refusal(model, tmp_path, rows, output=tmp_path / 'summary.json')
-  assert 'summary.json' in message and '--output' in message
+  message = refusal(model, tmp_path, rows, {'input': tmp_path / 'nothing'})
+  assert 'nothing: no such file' in message
+  message = refusal(model, tmp_path, rows, {'output': tmp_path})
+  assert '--output' in message
+  message = refusal(
+    model, tmp_path, rows, {'output': tmp_path / 'summary.json'}
+  )
+  assert '--output' in message and 'summary.json' in message
+  nowhere = (tmp_path / 'nowhere',)
+  assert 'nowhere: no such directory' in refusal(nowhere, tmp_path, rows)
 
 
 def test_few_programs_are_compiled(model):

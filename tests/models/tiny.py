@@ -62,10 +62,12 @@ def pack(rows, width):
   return tokens, positions, segments
 
 
-def forced_logits(config, params, sequence):
-  """`[S, V]` teacher-forced logits of one sequence on its own."""
-  hidden, _ = apply(config, params, *pack([[sequence]], len(sequence)))
-  return np.asarray(transformer.logits(config, params, hidden[0]))
+def forced_logits(config, params, sequence, width):
+  """`[S, V]` teacher-forced logits of one sequence in a row of its own."""
+  hidden, _ = apply(config, params, *pack([[sequence]], width))
+  return np.asarray(transformer.logits(config, params, hidden[0]))[
+    : len(sequence)
+  ]
 
 
 def cached_logits(config, params, prompts, responses):

@@ -1,0 +1,19 @@
+"""Plain GRPO on the embedded tiny LRM: the control of the quickstart.
+
+  lrm train --config=configs/tiny/grpo.py --workdir=runs/grpo
+
+No length pressure: the cap is that of the evaluation, and a truncated
+response is merely wrong.
+"""
+
+from configs import default, quickstart
+
+
+def get_config():
+  config = quickstart.get_config()
+  config.objective = default.grpo(cap=384)
+  config.train.max_tokens = 384
+  config.train.row_length = 432  # prompt + response
+  config.train.rows = 24
+  config.train.max_rounds = 1  # every group is kept
+  return config

@@ -1,0 +1,255 @@
+"""Whole runs of `lrm train` on the embedded tiny LRM, a few steps each."""
+
+import gzip
+import json
+import os
+import pathlib
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from lrm_jax import configuration, jsonl, main, metrics, train
+from lrm_jax.checkpoints import huggingface
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = str(ROOT / 'configs' / 'quickstart.py')
+SMALL = {
+  'data.train': 'chain_arithmetic:train:2-3',
+  'data.eval': 'chain_arithmetic:heldout:2-3',
+  'train.steps': 4,
+  'train.problems': 8,
+  'train.samples': 4,
+  'train.mini_batches': 2,
+  'train.max_tokens': 32,
+  'objective.budget.cap': 32,
+  'train.rows': 8,
+  'train.row_length': 80,
+  'train.groups': 2,
+  'train.checkpoint_every': 3,
+  'train.rollouts_every': 2,
+  'sampler.batch': 8,
+  'eval.problems': 8,
+  'eval.samples': 2,
+  'eval.max_tokens': 48,
+}
+
+
+def overrides(**changes) -> list[str]:
+  keys = SMALL | {k.replace('__', '.'): v for k, v in changes.items()}
+  return [f'--config.{key}={value}' for key, value in keys.items()]
+
+
+def start(workdir, **changes):
+  config = configuration.load(CONFIG, overrides(**changes))
+  train.run(config, pathlib.Path(workdir))
+
+
+def lrm(*words) -> int:
+  return main.main(['lrm', *map(str, words)])
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('finished')
+  start(workdir)
+  return workdir
+
+
+def test_summary_has_the_stable_keys(finished):
+  summary = json.loads((finished / 'summary.json').read_text())
+  assert summary['verb'] == 'train'
+  assert summary['steps'] == 4
+  assert summary['config']['train']['steps'] == 4
+  assert summary['seconds'] > 0
+  assert set(summary['tokens_per_second']) == {'sample', 'update'}
+  for when in ('before', 'after'):
+    names = ('accuracy', 'response_tokens', 'thinking_tokens', 'truncated')
+    for name in names:
+      assert np.isfinite(summary[when][name]), (when, name)
+    assert 0 <= summary[when]['accuracy'] <= 1
+    assert summary[when]['thinking_tokens'] < summary[when]['response_tokens']
+  assert summary['device'] == jax.devices()[0].device_kind
+
+
+def test_sampler_and_trainer_agree_at_every_step(finished):
+  rows = jsonl.read_rows(finished / 'metrics.jsonl')
+  assert [row['step'] for row in rows] == [1, 2, 3, 4]
+  for row in rows:
+    assert 0 <= row['logp_gap_max'] < 1e-4
+    assert row['kept_groups'] > 0
+  summary = json.loads((finished / 'summary.json').read_text())
+  assert summary['logp_gap_max'] == max(row['logp_gap_max'] for row in rows)
+
+
+def test_nothing_is_compiled_after_the_second_step(finished):
+  rows = jsonl.read_rows(finished / 'metrics.jsonl')
+  assert rows[1]['compilations'] > 0
+  assert rows[1]['compilations'] == rows[-1]['compilations']
+
+
+def test_rollouts_have_one_line_a_sample(finished):
+  folder = finished / 'rollouts'
+  assert sorted(p.name for p in folder.iterdir()) == [
+    'step_000002.jsonl.gz',
+    'step_000004.jsonl.gz',
+  ]
+  with gzip.open(folder / 'step_000002.jsonl.gz', 'rt') as file:
+    rows = [json.loads(line) for line in file]
+  assert len(rows) == 8 * 4
+  for row in rows:
+    assert row['step'] == 2
+    assert row['length'] == len(row['response_ids']) == len(row['logp'])
+    assert row['reward'] in (0, 1)
+    assert row['reward'] <= row['correct']
+    assert row['thinking_length'] <= row['length'] <= 32
+  assert any(row['advantage'] > 0 for row in rows)
+  assert any(row['advantage'] < 0 for row in rows)
+
+
+def test_pictures_events_and_model_are_there(finished):
+  assert (finished / 'curves.png').read_bytes().startswith(b'\x89PNG')
+  assert list((finished / 'tensorboard').iterdir())
+  config, params = huggingface.load(finished / 'model')
+  _, before = huggingface.load(ROOT / 'lrm_jax' / 'assets' / 'tiny_lrm')
+  moved = [
+    np.abs(a - b).max()
+    for a, b in zip(
+      jax.tree.leaves(params), jax.tree.leaves(before), strict=True
+    )
+  ]
+  assert config.n_layers == 2
+  assert max(moved) > 1e-3
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+  """Sends Ctrl-C to this process once a step's line is shown."""
+
+  def install(step):
+    shown = metrics.Progress.update
+
+    def update(self, done, fields):
+      shown(self, done, fields)
+      if done == step and self._description == 'train':
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(metrics.Progress, 'update', update)
+
+  yield install
+
+
+def test_resume_after_ctrl_c_is_exact(finished, tmp_path, interrupt_at, monkeypatch):
+  """Stopped after step 2, between two regular checkpoints, and continued."""
+  interrupt_at(2)
+  with pytest.raises(KeyboardInterrupt):
+    start(tmp_path)
+  assert len(jsonl.read_rows(tmp_path / 'metrics.jsonl')) == 2
+  monkeypatch.undo()
+  start(tmp_path)
+  _, straight = huggingface.load(finished / 'model')
+  _, resumed = huggingface.load(tmp_path / 'model')
+  jax.tree.map(np.testing.assert_array_equal, straight, resumed)
+  timed = ('seconds', 'per_second', 'compilations')
+  for a, b in zip(
+    jsonl.read_rows(finished / 'metrics.jsonl'),
+    jsonl.read_rows(tmp_path / 'metrics.jsonl'),
+    strict=True,
+  ):
+    for name in a:
+      if not any(word in name for word in timed):
+        assert a[name] == b[name], (a['step'], name)
+
+
+def test_finished_run_is_not_trained_again(finished, capsys):
+  before = (finished / 'metrics.jsonl').read_bytes()
+  start(finished)
+  assert (finished / 'metrics.jsonl').read_bytes() == before
+  assert 'tokens per correct' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'train.stepz': 3}, ('train.stepz', 'train.steps')),
+    ({'model.path': 'no/such/model'}, ('no/such/model', 'tiny_lrm')),
+    ({'data.train': 'no_such_data'}, ('no_such_data', 'chain_arithmetic')),
+    ({'data.train': 'empty.jsonl'}, ('empty.jsonl',)),
+    ({'data.max_prompt_tokens': 1000}, ('window', '1024')),
+    ({'train.row_length': 60}, ('train.row_length', '72')),
+    ({'train.rows': 2}, ('train.rows', 'group')),
+    ({'train.mini_batches': 3}, ('train.mini_batches', '8')),
+    ({'objective.budget.cap': 33}, ('objective.budget.cap', '32')),
+    ({'objective.advantage.name': 'grop'}, ('grop', 'group')),
+    ({'optimizer.schedule': 'cosin'}, ('cosin', 'cosine')),
+  ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+  changes, words, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path('empty.jsonl').write_text('')
+  keys = SMALL | changes
+  code = lrm(
+    'train',
+    f'--config={CONFIG}',
+    '--workdir=run',
+    *(f'--config.{key}={value}' for key, value in keys.items()),
+  )
+  error = capsys.readouterr().err
+  assert code == 2
+  assert error.startswith('lrm: error: ') and error.count('\n') == 1
+  for word in words:
+    assert word in error
+  assert not pathlib.Path('run').exists()
+
+
+def test_prompt_beyond_its_limit_is_named(tmp_path, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  row = {'id': 'long-1', 'question': 'Start=1 ' * 30, 'answer': '1'}
+  pathlib.Path('long.jsonl').write_text(json.dumps(row) + '\n')
+  code = lrm(
+    'train',
+    f'--config={CONFIG}',
+    '--workdir=run',
+    *overrides(data__eval='long.jsonl'),
+  )
+  error = capsys.readouterr().err
+  assert code == 2
+  assert 'long-1' in error and 'max_prompt_tokens' in error
+
+
+def test_workdir_of_another_config_is_refused(finished, capsys):
+  before = sorted(p.name for p in finished.iterdir())
+  code = lrm(
+    'train',
+    f'--config={CONFIG}',
+    f'--workdir={finished}',
+    *overrides(optimizer__learning_rate=0.5),
+  )
+  assert code == 2
+  assert 'optimizer.learning_rate' in capsys.readouterr().err
+  assert sorted(p.name for p in finished.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_learning_shortens_responses(tmp_path):
+  """Twenty steps of DLER on levels 2 and 3: a third of the tokens go."""
+  start(
+    tmp_path,
+    train__steps=20,
+    train__mini_batches=1,
+    train__problems=16,
+    train__samples=8,
+    train__rows=16,
+    train__groups=4,
+    eval__problems=32,
+    eval__samples=4,
+    eval__max_tokens=256,
+    sampler__batch=16,
+  )
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  before, after = summary['before'], summary['after']
+  assert after['response_tokens'] < 0.67 * before['response_tokens']
+  assert after['accuracy'] > before['accuracy'] - 0.05
