@@ -152,7 +152,7 @@ def make_stages(
       tokenizer,
       chain_arithmetic.Style(**stage.style),
       levels=tuple(stage.levels),
-      max_tokens=config.data.max_tokens,
+      max_tokens=stage.max_tokens,
       seed=config.seed,
     )
 

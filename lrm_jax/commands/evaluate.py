@@ -174,17 +174,22 @@ def _summarize(
 ) -> dict[str, Any]:
   """`by_level` is empty where the data set states no levels."""
   has_levels = any(problem.level for problem in problems)
-  return {
-    'verb': 'eval',
-    'model': flag_values.model,
-    'data': flag_values.data,
-    'problems': len(problems),
-    'samples': flag_values.n,
-    'max_tokens': flag_values.max_tokens,
-    'temperature': flag_values.temperature,
-    'accuracy_se': scores.accuracy_standard_error(rollouts),
-    'by_level': scores.by_level(problems, rollouts) if has_levels else [],
-  } | scores.summarize(rollouts)
+  return (
+    {
+      'verb': 'eval',
+      'model': flag_values.model,
+      'data': flag_values.data,
+      'problems': len(problems),
+      'samples': flag_values.n,
+      'max_tokens': flag_values.max_tokens,
+      'temperature': flag_values.temperature,
+    }
+    | scores.summarize(rollouts)
+    | {
+      'accuracy_se': scores.accuracy_standard_error(rollouts),
+      'by_level': scores.by_level(problems, rollouts) if has_levels else [],
+    }
+  )
 
 
 def _describe(summary: dict[str, Any]) -> str:

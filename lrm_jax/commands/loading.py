@@ -157,7 +157,7 @@ def check_writable(flag: str, folder: pathlib.Path) -> None:
   Raises:
     UserError: the nearest folder that exists is none, or not writable.
   """
-  existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+  existing = next(filter(os.path.exists, (folder, *folder.absolute().parents)))
   if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
     raise UserError(
       f"{flag}: '{existing}' is no folder in which you may write; choose "

@@ -1,4 +1,4 @@
-r"""`lrm sample`: responses to one question or to a JSON Lines file of prompts.
+"""`lrm sample`: responses to one question or to a JSON Lines file of prompts.
 
   {"id": ..., "question": ...}    the prompt template of the model is applied
   {"id": ..., "prompt": ...}      raw text, encoded as it is
@@ -138,12 +138,12 @@ def _check_flags(flag_values: flags.FlagValues) -> pathlib.Path | None:
       return None
     raise UserError('--output is missing; --input needs a file to write to')
   target = pathlib.Path(flag_values.output)
+  loading.check_writable(f"--output='{target}'", target.parent)
   if target.is_dir() or target.name == 'summary.json':
     raise UserError(
       f"--output='{target}': must be a file, and not summary.json, which is "
       'written beside it'
     )
-  loading.check_writable(f"--output='{target}'", target.parent)
   return target
 
 

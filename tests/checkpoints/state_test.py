@@ -31,10 +31,26 @@ def _state(seed=0, step=0, width=3):
 
 def _assert_equal(found, expected):
   assert jax.tree.structure(found) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+  for a, b in pairs:
     assert a.dtype == b.dtype
     assert a.shape == b.shape
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def _restore(workdir, step, like=None):
+  checkpoints = RunCheckpoints(workdir, keep=2)
+  try:
+    return checkpoints.restore(step, _state() if like is None else like)
+  finally:
+    checkpoints.close()
+
+
+def _latest_step(workdir):
+  checkpoints = RunCheckpoints(workdir, keep=2)
+  step = checkpoints.latest_step()
+  checkpoints.close()
+  return step
 
 
 def _saved(workdir, *steps, keep=2):
@@ -56,7 +72,7 @@ def test_what_is_saved_comes_back(tmp_path):
   assert checkpoints.latest_step() is None
   checkpoints.save(7, state, host)
   checkpoints.close()
-  found, found_host = RunCheckpoints(tmp_path, keep=1).restore(7, _state())
+  found, found_host = _restore(tmp_path, 7)
   _assert_equal(found, state)
   assert found.step == 7
   assert found.step.dtype == jnp.int32
@@ -69,7 +85,7 @@ def test_memory_beside_the_state_may_be_empty(tmp_path):
   checkpoints.save(1, tree, {})
   checkpoints.close()
   like = {'train': _state(), 'memory': {}}
-  found, host = RunCheckpoints(tmp_path, keep=1).restore(1, like)
+  found, host = _restore(tmp_path, 1, like)
   _assert_equal(found, tree)
   assert host == {}
 
@@ -87,7 +103,7 @@ def test_both_may_change_as_soon_as_save_returns(tmp_path):
   arrays = overwrite(arrays)
   host['cursors'][0] = 6
   checkpoints.close()
-  found, found_host = RunCheckpoints(tmp_path, keep=1).restore(1, arrays)
+  found, found_host = _restore(tmp_path, 1, arrays)
   np.testing.assert_array_equal(found['x'], expected)
   assert found_host == {'cursors': [5]}
 
@@ -96,10 +112,9 @@ def test_the_newest_are_kept(tmp_path):
   _saved(tmp_path, 2, 4, 6, 10, keep=2)
   names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   assert names == {'6', '10'}
-  checkpoints = RunCheckpoints(tmp_path, keep=2)
-  assert checkpoints.latest_step() == 10
+  assert _latest_step(tmp_path) == 10
   for step in (6, 10):
-    found, host = checkpoints.restore(step, _state())
+    found, host = _restore(tmp_path, step)
     _assert_equal(found, _state(step, step))
     assert host == {'cursors': [step, 0]}
 
@@ -109,7 +124,7 @@ def test_a_step_is_written_once(tmp_path):
   checkpoints.save(3, _state(3, 3), {'n': 1})
   checkpoints.save(3, _state(4, 3), {'n': 2})
   checkpoints.close()
-  found, host = RunCheckpoints(tmp_path, keep=2).restore(3, _state())
+  found, host = _restore(tmp_path, 3)
   _assert_equal(found, _state(3, 3))
   assert host == {'n': 1}
 
@@ -126,9 +141,8 @@ def test_unfinished_and_strange_folders_are_no_steps(tmp_path):
   assert checkpoints.latest_step() == 2
   checkpoints.save(4, _state(4, 4), {'cursors': [4, 0]})
   checkpoints.close()
-  checkpoints = RunCheckpoints(tmp_path, keep=2)
-  assert checkpoints.latest_step() == 4
-  found, _ = checkpoints.restore(4, _state())
+  assert _latest_step(tmp_path) == 4
+  found, _ = _restore(tmp_path, 4)
   _assert_equal(found, _state(4, 4))
 
 
@@ -150,7 +164,7 @@ def test_unfinished_and_strange_folders_are_no_steps(tmp_path):
 def test_another_model_is_refused_in_one_line(tmp_path, change):
   _saved(tmp_path, 5)
   with pytest.raises(UserError) as info:
-    RunCheckpoints(tmp_path, keep=1).restore(5, change(_state()))
+    _restore(tmp_path, 5, change(_state()))
   message = str(info.value)
   assert message.startswith('checkpoint 5 does not fit this model: ')
   assert message.endswith(

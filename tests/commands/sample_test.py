@@ -166,7 +166,8 @@ def stopped(monkeypatch):
   """Ends every run where sampling would begin, with a word about it."""
 
   def stop(model, flag_values, *, samples, prompts):
-    raise UserError(f'stopped with n={samples}')
+    dtypes = {model.params['embedding'].dtype.name, model.config.compute_dtype}
+    raise UserError(f'stopped with n={samples} in {"".join(dtypes)}.')
 
   monkeypatch.setattr(loading, 'make_sampler', stop)
 
@@ -238,6 +239,12 @@ def test_mistakes_in_rows(capsys, tmp_path, rows, message):
   target = tmp_path / 'new' / 'out.jsonl'
   assert message in _fails(capsys, f'--input={source}', f'--output={target}')
   assert list(tmp_path.iterdir()) == [source]
+
+
+def test_dtype_is_that_of_parameters_and_activations(capsys, stopped):
+  flags = [f'--prompt={QUESTION}']
+  assert 'in float32.' in _fails(capsys, *flags)
+  assert 'in bfloat16.' in _fails(capsys, *flags, '--dtype=bfloat16')
 
 
 def test_a_prompt_may_fill_the_window(capsys, tmp_path, stopped):
