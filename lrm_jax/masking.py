@@ -52,13 +52,8 @@ def center(values: Array, mask: Array, *, axis: Axis = None) -> jax.Array:
     values, axis=axis, keepdims=True, initial=-jnp.inf, where=kept
   )
   # The result does not depend on the shift, so neither does the gradient.
-  shift = jax.lax.stop_gradient(jnp.where(largest == -jnp.inf, 0, largest))
-  centred = _masked(values - shift, mask)
-  # The second pass takes away what the first sum was rounded by.
-  for _ in range(2):
-    mid = mean(centred, mask, axis=axis, keepdims=True)
-    centred = _masked(centred - mid, mask)
-  return centred
+  shifted = values - jax.lax.stop_gradient(largest)
+  return _masked(shifted - mean(shifted, mask, axis=axis, keepdims=True), mask)
 
 
 def var(

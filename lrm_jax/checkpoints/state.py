@@ -22,7 +22,10 @@ class RunCheckpoints:
     self._manager = ocp.CheckpointManager(
       pathlib.Path(workdir).absolute() / 'checkpoints',
       options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-      item_names=('state', 'host'),
+      item_handlers={
+        'state': ocp.StandardCheckpointHandler(),
+        'host': ocp.JsonCheckpointHandler(),
+      },
     )
 
   def latest_step(self) -> int | None:
@@ -61,24 +64,37 @@ class RunCheckpoints:
     Raises:
       UserError: the checkpoint has other shapes than `like`.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    try:
-      found = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract),
-          host=ocp.args.JsonRestore(),
-        ),
+    # Asked first: in a failed restore orbax prints tracebacks of its threads.
+    stored = _shapes(self._manager.item_metadata(step).state.tree)
+    wanted = _shapes(like)
+    for name in sorted(stored.keys() | wanted.keys()):
+      old, new = (
+        shapes[name] if name in shapes else 'absent'
+        for shapes in (stored, wanted)
       )
-    except (ValueError, KeyError) as error:
-      first_line = str(error).strip().splitlines()[0]
-      raise errors.UserError(
-        f'checkpoint {step} does not fit this model: {first_line}; restore '
-        'the config it was written with or choose another --workdir'
-      ) from error
+      if old != new:
+        raise errors.UserError(
+          f'checkpoint {step} does not fit this model: {name} is {old} there '
+          f'and {new} here; restore the config it was written with or choose '
+          'another --workdir'
+        )
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    found = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract),
+        host=ocp.args.JsonRestore(),
+      ),
+    )
     return found.state, found.host
 
   def close(self) -> None:
     """Waits until everything is on disk."""
     self._manager.wait_until_finished()
     self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """{'a/b': shape} of arrays, or of what orbax says about stored ones."""
+  flat = ocp.tree.to_flat_dict(ocp.tree.serialize_tree(tree))
+  return {'/'.join(path): tuple(leaf.shape) for path, leaf in flat.items()}

@@ -156,12 +156,31 @@ def test_caps_cut_the_uncapped_sample_without_compiling():
   assert watch.count == 0
 
 
-def test_the_interval_of_checks_changes_nothing():
-  whole = _sampled()
-  out = _generate(shape=dataclasses.replace(SHAPE, check_every=MAX_TOKENS))
+def test_the_interval_of_checks_and_growing_rooms_change_nothing(monkeypatch):
+  monkeypatch.setattr(decode, 'FIRST_ROOM', 5)
+  shape = dataclasses.replace(SHAPE, check_every=3)
+  assert shape.rooms() == (6, 12, 24)
+  out, whole = _generate(shape=shape), _sampled()
   np.testing.assert_array_equal(out.response_ids, whole.response_ids)
   np.testing.assert_array_equal(out.length, whole.length)
   np.testing.assert_array_equal(out.ended, whole.ended)
+  np.testing.assert_allclose(out.logp, whole.logp, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'max_tokens, every, rooms',
+  [
+    (24, 5, (25,)),
+    (128, 16, (128,)),
+    (129, 16, (128, 144)),
+    (1000, 16, (128, 256, 512, 1008)),
+    (300, 200, (200, 400)),
+    (1, 1, (1,)),
+  ],
+)
+def test_rooms_double_up_to_the_last(max_tokens, every, rooms):
+  shape = dataclasses.replace(SHAPE, max_tokens=max_tokens, check_every=every)
+  assert shape.rooms() == rooms
 
 
 def test_the_width_of_padding_changes_nothing():
