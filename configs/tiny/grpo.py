@@ -12,6 +12,7 @@ from configs import default, quickstart
 def get_config():
   config = quickstart.get_config()
   config.objective = default.grpo(cap=384)
+  config.train.steps = 75  # samples about as many tokens as the quickstart
   config.train.max_tokens = 384
   config.train.row_length = 432  # prompt + response
   config.train.rows = 24

@@ -44,14 +44,15 @@ def write(summary: Mapping[str, Any], path: pathlib.Path) -> str:
 A decoder-only transformer in the Qwen2 layout with
 {summary['parameters']:,} parameters, made by `lrm sft`.
 
-Measured on {settings['problems']} held-out problems x {settings['samples']}
-samples at temperature {settings['temperature']}: {headline}.
+Measured on {settings['problems']} held-out problems with
+{settings['samples']} samples each at temperature {settings['temperature']}:
+{headline}.
 
 {table}
 
-Lengths are in tokens, end-of-sequence included. Training and evaluation data
-are `{summary['config']['data']['train']}` and
-`{summary['config']['data']['eval']}`; training took
+Lengths are in tokens, end-of-sequence included. Trained on
+`{summary['config']['data']['train']}`, evaluated on
+`{summary['config']['data']['eval']}` (held out);
 {summary['seconds'] / 60:.1f} minutes on {summary['device']}.
 
 The model is a small stand-in for a large reasoning model: it reasons step by

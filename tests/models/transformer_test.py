@@ -73,8 +73,7 @@ def test_packed_is_unpacked(model):
   config, params = model
   a, b, c = tiny.sequences((5, 9, 4))
   width = 12
-  packed = tiny.pack([[a, c], [b]], width)
-  alone = tiny.pack([[a], [b], [c]], width)
+  together, apart = [[a, c], [b], []], [[a], [b], [c]]
   # One weight per predicted token: of a, b, c.
   of = {5: [1.0, -2.0, 0.5, 3.0], 9: np.arange(1.0, 9), 4: [2.0, -1.0, 4.0]}
 
@@ -87,11 +86,9 @@ def test_packed_is_unpacked(model):
         start += len(sequence)
     return out
 
-  value, gradient = loss_and_gradient(
-    config, params, *packed, weights([[a, c], [b]])
-  )
-  other_value, other_gradient = loss_and_gradient(
-    config, params, *alone, weights([[a], [b], [c]])
+  (value, gradient), (other_value, other_gradient) = (
+    loss_and_gradient(config, params, *tiny.pack(rows, width), weights(rows))
+    for rows in (together, apart)
   )
   np.testing.assert_allclose(value, other_value, rtol=1e-5)
   assert_trees_close(gradient, other_gradient)
@@ -189,18 +186,18 @@ def test_bfloat16_is_close(model):
   assert 1e-6 < float(jnp.abs(logp - expected).max()) < 0.1
 
 
-@pytest.mark.parametrize('tied', [True, False])
-def test_initial_parameters(tied):
+def test_initial_parameters():
   """normal(0.02), residual outputs times (2 L)^-1/2, norms 1, biases 0."""
   config = tiny.make_config(
-    n_layers=8, d_model=64, d_ff=128, tie_embeddings=tied
+    n_layers=8, d_model=64, d_ff=128, tie_embeddings=False
   )
-  params = transformer.init_params(config, jax.random.key(3))
-  assert ('head' in params) != tied
+  init = jax.jit(transformer.init_params, static_argnums=0)
+  params = init(config, jax.random.key(3))
   layers = params['layers']
   residual = 0.02 / 4
   for leaf, std in [
     (params['embedding'], 0.02),
+    (params['head'], 0.02),
     (layers['attention']['q']['kernel'], 0.02),
     (layers['attention']['o']['kernel'], residual),
     (layers['mlp']['up']['kernel'], 0.02),
@@ -215,11 +212,15 @@ def test_initial_parameters(tied):
   assert (first != second).mean() > 0.99
 
 
-@pytest.mark.parametrize('changes', [{}, {'qkv_bias': False}], ids=str)
-def test_parameters_are_stored_as_asked(changes):
-  config = tiny.make_config(param_dtype='bfloat16', **changes)
+@pytest.mark.parametrize('is_usual', [True, False])
+def test_parameters_are_as_asked(is_usual):
+  """Only untied embeddings have a head, only qkv_bias brings biases."""
+  config = tiny.make_config(
+    param_dtype='bfloat16', tie_embeddings=is_usual, qkv_bias=is_usual
+  )
   init = functools.partial(transformer.init_params, config)
   params = jax.eval_shape(init, jax.random.key(0))
-  dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
-  assert dtypes == {'bfloat16'}
-  assert ('bias' in params['layers']['attention']['q']) == (not changes)
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {'bfloat16'}
+  assert ('head' in params) != is_usual
+  assert ('bias' in params['layers']['attention']['q']) == is_usual
+  assert 'bias' not in params['layers']['attention']['o']
