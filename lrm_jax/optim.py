@@ -90,7 +90,8 @@ def muon(
   """Muon on the projections, AdamW on embedding, head, biases and norms.
 
   The learning rate is AdamW's; that of Muon is `muon_factor` times as high
-  (its updates are orthogonal matrices, not near-unit coordinates).
+  (its updates are orthogonal matrices, not near-unit coordinates). Weight
+  decay touches the projections only.
   """
   return optax.contrib.muon(
     lambda step: config.muon_factor * rate(step),

@@ -146,7 +146,7 @@ def make_update(
       opt_state=opt_state,
     )
     return new_state, _means(sums) | {
-      'grad_norm': optax.global_norm(grads),
+      'grad_norm': optax.tree.norm(grads),
     }
 
   return update

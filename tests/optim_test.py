@@ -12,6 +12,7 @@ from lrm_jax.models import transformer
 from tests.models import tiny
 
 KEYS = {
+  'name': 'adamw',
   'learning_rate': 0.01,
   'schedule': 'constant',
   'warmup_steps': 5,
@@ -21,6 +22,7 @@ KEYS = {
   'eps': 1e-8,
   'weight_decay': 0.1,
   'clip_norm': 1.0,
+  'muon_factor': 4.0,
 }
 
 
@@ -71,32 +73,78 @@ def test_a_run_shorter_than_its_warm_up(schedule):
   )
 
 
-def test_unknown_schedule():
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'schedule': 'cosin'},
+      "optimizer.schedule='cosin' is not one of constant, cosine, linear",
+    ),
+    ({'name': 'adam'}, "optimizer.name='adam' is not one of adamw, muon"),
+  ],
+)
+def test_unknown_names(changes, message):
   with pytest.raises(UserError) as info:
-    optim.make_optimizer(_config(schedule='cosin'), 10)
-  assert str(info.value) == (
-    "optimizer.schedule='cosin' is not one of constant, cosine, linear"
-  )
+    optim.make_optimizer(_config(**changes), 10)
+  assert str(info.value) == message
 
 
-def test_weight_decay_touches_matrices_only():
-  config = _config(warmup_steps=0)
-  params = _params()
+def _first_update(config, params, gradients):
   optimizer = optim.make_optimizer(config, 10)
+  update = jax.jit(optimizer.update)
+  return update(gradients, optimizer.init(params), params)[0]
+
+
+@pytest.mark.parametrize(
+  ('name', 'rate', 'decayed'),
+  [
+    ('adamw', 0.01, {'kernel', 'embedding', 'head'}),
+    ('muon', 4 * 0.01, {'kernel'}),
+  ],
+)
+def test_weight_decay_touches_matrices_only(name, rate, decayed):
+  params = _params()
   zeros = jax.tree.map(np.zeros_like, params)
-  updates, _ = optimizer.update(zeros, optimizer.init(params), params)
-  seen = {True: set(), False: set()}
+  updates = _first_update(_config(name=name, warmup_steps=0), params, zeros)
+  seen = set()
 
   def check(path, update, leaf):
-    name = path[-1].key
-    is_decayed = name in ('kernel', 'embedding', 'head')
-    seen[is_decayed].add(name)
-    expected = -0.01 * 0.1 * leaf if is_decayed else np.zeros_like(leaf)
-    np.testing.assert_allclose(update, expected, rtol=1e-6, atol=0)
+    kind = path[-1].key
+    seen.add(kind)
+    expected = -rate * 0.1 * leaf if kind in decayed else np.zeros_like(leaf)
+    np.testing.assert_allclose(update, expected, rtol=1e-5, atol=0)
 
   jax.tree_util.tree_map_with_path(check, updates, params)
-  assert seen[True] == {'kernel', 'embedding', 'head'}
-  assert seen[False] == {'bias', 'scale'}
+  assert seen == {'kernel', 'embedding', 'head', 'bias', 'scale'}
+
+
+def test_muon_turns_each_projection_and_adam_the_rest():
+  """Of a projection's gradient only the directions stay, layer by layer."""
+  params = _params()
+  rng = np.random.default_rng(0)
+  gradients = jax.tree.map(
+    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params
+  )
+  config = _config(name='muon', warmup_steps=0, weight_decay=0.0)
+  updates = _first_update(config, params, gradients)
+  matrices = []
+
+  def check(path, update, gradient):
+    if path[-1].key == 'kernel':
+      matrices.extend(zip(update, gradient, strict=True))
+    else:
+      expected = -0.01 * np.sign(gradient)
+      np.testing.assert_allclose(update, expected, rtol=1e-3)
+
+  jax.tree_util.tree_map_with_path(check, updates, gradients)
+  assert len(matrices) == 2 * 7
+  for update, gradient in matrices:
+    rows, columns = update.shape
+    values = np.linalg.svd(update, compute_uv=False)
+    # Five Newton-Schulz iterations bring every singular value near 1.
+    values = values / (4 * 0.01 * np.sqrt(max(1, columns / rows)))
+    assert 0.5 < values.min() and values.max() < 1.3
+    assert np.sum(update * gradient) < 0
 
 
 def test_the_first_step_is_adams():
@@ -117,7 +165,9 @@ def test_the_first_step_is_adams():
     step(eps=0.2), [-0.01 * 0.75, 0.01 * 0.8], rtol=1e-5
   )
   np.testing.assert_allclose(
-    step(eps=0.2, clip_norm=np.inf), [-0.01 * 3 / 3.2, 0.01 * 4 / 4.2], rtol=1e-5
+    step(eps=0.2, clip_norm=np.inf),
+    [-0.01 * 3 / 3.2, 0.01 * 4 / 4.2],
+    rtol=1e-5,
   )
 
 

@@ -29,14 +29,15 @@ NEW_MODEL = {
   'tokenizer.examples': 150,
 }
 SMALL = {
-  'data.max_tokens': 60,
   'stages.a_facts.steps': 2,
   'stages.a_facts.rows': 2,
   'stages.a_facts.row_length': 64,
+  'stages.a_facts.max_tokens': 30,
   'stages.a_facts.levels': '1,2',
   'stages.b_verbose.steps': 3,
   'stages.b_verbose.rows': 2,
   'stages.b_verbose.row_length': 96,
+  'stages.b_verbose.max_tokens': 60,
   'stages.b_verbose.levels': '2,3',
   'optimizer.warmup_steps': 2,
   'eval.problems': 0,
@@ -177,7 +178,8 @@ def test_loss_is_the_mean_over_response_tokens():
   _, loss = _step(config, params, rows, mask)
   costs = []
   for prompt, response in PAIRS:
-    scores = tiny.forced_logits(config, params, np.array(prompt + response))
+    sequence = np.array(prompt + response)
+    scores = tiny.forced_logits(config, params, sequence, 16)
     scores = np.asarray(scores, np.float64)
     for place, token in enumerate(response, start=len(prompt) - 1):
       logits = scores[place]
@@ -212,6 +214,7 @@ def test_a_constant_demonstration_is_learned():
   optimizer = optim.make_optimizer(
     ml_collections.ConfigDict(
       {
+        'name': 'adamw',
         'learning_rate': 0.02,
         'schedule': 'constant',
         'warmup_steps': 3,
@@ -341,8 +344,8 @@ def test_an_existing_model_learns_from_a_file(tmp_path):
       'but the model only vocab_size=128',
     ),
     (
-      NEW_MODEL | {'data.max_tokens': 10},
-      'data.max_tokens=10: none of 1000 traces of level 1 in this style',
+      NEW_MODEL | {'stages.a_facts.max_tokens': 10},
+      'max_tokens=10: none of 1000 traces of level 1 in this style',
     ),
     (
       NEW_MODEL | {'stages.a_facts.row_length': 16},

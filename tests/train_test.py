@@ -38,7 +38,11 @@ SMALL = {
 
 def overrides(**changes) -> list[str]:
   keys = SMALL | {k.replace('__', '.'): v for k, v in changes.items()}
-  return [f'--config.{key}={value}' for key, value in keys.items()]
+  return [f'config.{key}={value}' for key, value in keys.items()]
+
+
+def flags(**changes) -> list[str]:
+  return [f'--{override}' for override in overrides(**changes)]
 
 
 def start(workdir, **changes):
@@ -140,7 +144,9 @@ def interrupt_at(monkeypatch):
   yield install
 
 
-def test_resume_after_ctrl_c_is_exact(finished, tmp_path, interrupt_at, monkeypatch):
+def test_resume_after_ctrl_c_is_exact(
+  finished, tmp_path, interrupt_at, monkeypatch
+):
   """Stopped after step 2, between two regular checkpoints, and continued."""
   interrupt_at(2)
   with pytest.raises(KeyboardInterrupt):
@@ -213,7 +219,7 @@ def test_prompt_beyond_its_limit_is_named(tmp_path, capsys, monkeypatch):
     'train',
     f'--config={CONFIG}',
     '--workdir=run',
-    *overrides(data__eval='long.jsonl'),
+    *flags(data__eval='long.jsonl'),
   )
   error = capsys.readouterr().err
   assert code == 2
@@ -226,7 +232,7 @@ def test_workdir_of_another_config_is_refused(finished, capsys):
     'train',
     f'--config={CONFIG}',
     f'--workdir={finished}',
-    *overrides(optimizer__learning_rate=0.5),
+    *flags(optimizer__learning_rate=0.5),
   )
   assert code == 2
   assert 'optimizer.learning_rate' in capsys.readouterr().err

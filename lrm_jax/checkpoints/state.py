@@ -95,6 +95,15 @@ class RunCheckpoints:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  """{'a/b': shape} of arrays, or of what orbax says about stored ones."""
-  flat = ocp.tree.to_flat_dict(ocp.tree.serialize_tree(tree))
-  return {'/'.join(path): tuple(leaf.shape) for path, leaf in flat.items()}
+  """{'a/b': shape} of arrays, or of what orbax says about stored ones.
+
+  Orbax tells classes and tuples as dicts and lists, so paths are compared by
+  their words and not by their types.
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(
+    tree, is_leaf=lambda x: hasattr(x, 'shape')
+  )
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+    for path, leaf in leaves
+  }

@@ -44,7 +44,7 @@ def chain_traces(
       if len(response) <= max_tokens:
         return prompt, response
     raise errors.UserError(
-      f'data.max_tokens={max_tokens}: none of {MAX_DRAWS} traces of level '
+      f'max_tokens={max_tokens}: none of {MAX_DRAWS} traces of level '
       f'{problem.level} in this style is so short; raise it'
     )
 

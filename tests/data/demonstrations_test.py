@@ -64,7 +64,7 @@ def test_traces_that_never_fit_are_refused():
   with pytest.raises(UserError) as info:
     source(0)
   assert str(info.value) == (
-    'data.max_tokens=28: none of 1000 traces of level 4 in this style is so '
+    'max_tokens=28: none of 1000 traces of level 4 in this style is so '
     'short; raise it'
   )
 
