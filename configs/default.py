@@ -20,9 +20,9 @@ def get_config() -> config_dict.ConfigDict:
     ),
     data=dict(
       train='chain_arithmetic',  # a builder's name or a .jsonl path
-      train_split='train',
-      eval='chain_arithmetic',
-      eval_split='heldout',
+      train_split='train',  # of a builder; a file is used whole
+      eval='chain_arithmetic',  # likewise
+      eval_split='heldout',  # likewise
       dir=config_dict.placeholder(str),  # of TFDS; None: its default
       instruction='',  # appended to every question
       max_prompt_tokens=40,  # a longer prompt is an error
@@ -41,7 +41,7 @@ def get_config() -> config_dict.ConfigDict:
       logit_chunk=4096,  # tokens whose logits exist at a time
       logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
       checkpoint_every=50,  # steps
-      keep_checkpoints=2,
+      keep_checkpoints=2,  # the newest ones
       rollouts_every=1,  # steps; rollouts/step_NNNNNN.jsonl.gz; 0: never
     ),
     sampler=dict(
@@ -50,21 +50,21 @@ def get_config() -> config_dict.ConfigDict:
     ),
     eval=dict(
       problems=256,  # 0: all
-      samples=8,
-      max_tokens=384,
-      temperature=1.0,
+      samples=8,  # per problem
+      max_tokens=384,  # room for a response
+      temperature=1.0,  # 0: greedy
       every=0,  # steps; 0: only before and after
     ),
     optimizer=dict(
-      name='adamw',
+      name='adamw',  # adamw | muon
       learning_rate=1e-3,  # peak
       schedule='constant',  # constant | cosine | linear
       warmup_steps=5,  # optimizer updates
       final_fraction=0.1,  # of the peak, where the schedule decays
-      b1=0.9,
-      b2=0.95,
-      eps=1e-8,
-      weight_decay=0.0,
+      b1=0.9,  # decay of the first moment
+      b2=0.95,  # and of the second
+      eps=1e-8,  # added to its root
+      weight_decay=0.0,  # times the learning rate, on matrices
       clip_norm=1.0,  # of the global gradient
     ),
   )

@@ -6,6 +6,7 @@ shows here, before anything is written.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,13 +22,20 @@ from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.engine import Sampler
-from lrm_jax.structs import Problem, TrainState
+from lrm_jax.structs import Problem, TokenTerms, TrainState
 from lrm_jax.tokenization import base as tokenization
+
+# Longer sets than this are generated, one template for all of them.
+CHECKED_PROMPTS = 200_000
+GENERATED_PROMPTS = 1000
 
 
 @dataclasses.dataclass
 class Experiment:
-  """Everything a run holds; only `state`, `memory` and `stream` change."""
+  """Everything a run holds.
+
+  Only `state`, `memory`, `stream` and `seconds` (of all steps so far) change.
+  """
 
   config: ml_collections.ConfigDict
   model: ModelConfig
@@ -43,6 +51,7 @@ class Experiment:
   state: TrainState
   ref_params: Any
   memory: dict[str, Any]
+  seconds: float = 0.0
 
 
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
@@ -58,6 +67,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   tokenizer = tokenization.load(directory)
   huggingface.check_vocabulary(model, tokenizer)
   check_sizes(config, model)
+  check_recipe(config, recipe)
   collector = functools.partial(
     make_collector, config, model, tokenizer, grader
   )
@@ -70,6 +80,8 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     limit=config.eval.problems if config.eval.problems else None,
     data_dir=config.data.dir,
   )
+  for problems in (train_problems, eval_problems):
+    check_prompts(config, tokenizer, problems)
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
   )
@@ -125,8 +137,54 @@ def make_collector(
   )
 
 
+def mutable_keys(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  """What may change between two starts of one run.
+
+  A run can be made longer, unless its learning rate depends on its length.
+  """
+  return ('train.steps',) if config.optimizer.schedule == 'constant' else ()
+
+
+def check_prompts(
+  config: ml_collections.ConfigDict,
+  tokenizer: tokenization.Tokenizer,
+  problems: Sequence[Problem],
+) -> None:
+  """Encodes every prompt once: a too long one must not end a run midway.
+
+  Of a generated set, which is longer than any file, only the start.
+  """
+  count = len(problems)
+  if count > CHECKED_PROMPTS:
+    count = GENERATED_PROMPTS
+  for i in range(count):
+    pipeline.encode_problems(
+      tokenizer,
+      [problems[i]],
+      config.data.max_prompt_tokens,
+      config.data.instruction,
+    )
+
+
+def check_recipe(
+  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
+) -> None:
+  """Calls every part that can refuse its numbers, on shapes alone."""
+  token = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
+  terms = TokenTerms(*[token] * len(dataclasses.fields(TokenTerms)))
+  jax.eval_shape(recipe.token_loss, terms)
+  jax.eval_shape(recipe.aggregate, token)
+  cap, room = int(recipe.budget(1)), config.train.max_tokens
+  if not 1 <= cap <= room:
+    raise errors.UserError(
+      f'objective.budget.cap gives {cap} tokens; train.max_tokens allows 1 to '
+      f'{room}; change one of them'
+    )
+
+
 def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
   """Refuses sizes that cannot work, before anything is written."""
+  check_numbers(config)
   sizes = config.train
   prompt = config.data.max_prompt_tokens
   longest = prompt + max(sizes.max_tokens, config.eval.max_tokens)
@@ -151,11 +209,33 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       f'train.mini_batches={sizes.mini_batches} does not divide '
       f'train.problems={sizes.problems}; change one of them'
     )
-  cap = config.objective.budget.to_dict()
-  if 'cap' in cap and cap['cap'] > sizes.max_tokens:
+
+
+def check_numbers(config: ml_collections.ConfigDict) -> None:
+  """Refuses numbers out of their range, and parameters too coarse to train."""
+  positive = {
+    'train': (
+      'problems samples max_tokens max_rounds mini_batches temperature rows '
+      'row_length groups logit_chunk checkpoint_every keep_checkpoints'
+    ),
+    'sampler': 'batch check_every',
+    'eval': 'samples max_tokens',
+  }
+  for section, names in positive.items():
+    for name in names.split():
+      value = config[section][name]
+      if not 0 < value < math.inf:
+        raise errors.UserError(
+          f'{section}.{name}={value} must be positive and finite'
+        )
+  if not 0 <= config.eval.temperature < math.inf:
     raise errors.UserError(
-      f'objective.budget.cap={cap["cap"]} is above train.max_tokens='
-      f'{sizes.max_tokens}; raise train.max_tokens'
+      f'eval.temperature={config.eval.temperature} must not be negative'
+    )
+  if config.model.param_dtype != 'float32':
+    raise errors.UserError(
+      f'model.param_dtype={config.model.param_dtype!r}: the steps of training '
+      "are smaller than its spacing; use 'float32', and compute_dtype for speed"
     )
 
 
@@ -168,6 +248,7 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   state, host = checkpoints.restore(step, like)
   experiment.state, experiment.memory = state['train'], state['memory']
   experiment.stream.set_state(host['stream'])
+  experiment.seconds = host['seconds']
 
 
 def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
@@ -175,5 +256,8 @@ def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   checkpoints.save(
     int(experiment.state.step),
     {'train': experiment.state, 'memory': experiment.memory},
-    {'stream': experiment.stream.get_state()},
+    {
+      'stream': experiment.stream.get_state(),
+      'seconds': experiment.seconds,
+    },
   )

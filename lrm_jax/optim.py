@@ -87,9 +87,10 @@ def adamw(
 def muon(
   config: ml_collections.ConfigDict, rate: optax.Schedule
 ) -> optax.GradientTransformation:
-  """Muon on the projections, AdamW on embedding, head, biases and norms.
+  """Muon on the projections, Adam on embedding, head, biases and norms.
 
-  The learning rate is AdamW's; that of Muon is `muon_factor` times as high
+  Both have Nesterov momentum, as optax has it.
+  The learning rate is Adam's; that of Muon is `muon_factor` times as high
   (its updates are orthogonal matrices, not near-unit coordinates). Weight
   decay touches the projections only.
   """

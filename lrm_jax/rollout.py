@@ -1,17 +1,18 @@
 """Problems to `Rollouts`: prompts, samples, verdicts."""
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from lrm_jax.data import pipeline
+from lrm_jax.data import pipeline, prompts
 from lrm_jax.models.transformer import Params
-from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.engine import Sampler, Samples
 from lrm_jax.structs import Problem, Rollouts
+from lrm_jax.tokenization import base
 from lrm_jax.tokenization.base import Tokenizer
 
 
@@ -67,7 +68,18 @@ class Collector:
       key=key,
       temperature=temperature,
     )
-    verdicts = self._grade(problems, samples)
+    texts = [
+      [self.tokenizer.decode(i[:n]) for i, n in zip(*group, strict=True)]
+      for group in zip(samples.response_ids, samples.length, strict=True)
+    ]
+    samples = self._find_close(samples, texts)
+    verdicts = self.grader.grade(
+      [
+        (text, problem.answer)
+        for problem, group in zip(problems, texts, strict=True)
+        for text in group
+      ]
+    )
     correct = np.array([v.correct for v in verdicts], np.float32)
     return Rollouts(
       prompt_ids=ids,
@@ -83,17 +95,31 @@ class Collector:
       problem_index=np.arange(len(problems), dtype=np.int32),
     )
 
-  def _grade(
-    self, problems: Sequence[Problem], samples: Samples
-  ) -> list[Verdict]:
-    pairs = [
-      (self.tokenizer.decode(ids[:length]), problem.answer)
-      for problem, group, lengths in zip(
-        problems, samples.response_ids, samples.length, strict=True
+  def _find_close(self, samples: Samples, texts: list[list[str]]) -> Samples:
+    """Finds `</think>` in the text where it is not a token of its own.
+
+    A vocabulary without that symbol may merge its last character with what
+    follows, so ids do not tell.
+    """
+    if base.is_symbol(self.tokenizer, prompts.THINK_CLOSE):
+      return samples
+    closed = np.zeros_like(samples.think_closed)
+    thinking = samples.length.copy()
+    for at in np.ndindex(closed.shape):
+      if prompts.THINK_CLOSE not in texts[at[0]][at[1]]:
+        continue
+      closed[at] = True
+      ids = samples.response_ids[at][: samples.length[at]]
+      # The tokens that precede the one with which the tag begins to show.
+      before, _, _ = prompts.split_response(texts[at[0]][at[1]])
+      thinking[at] = bisect.bisect_right(
+        range(len(ids)),
+        len(before),
+        key=lambda n: len(self.tokenizer.decode(ids[: n + 1])),  # noqa: B023
       )
-      for ids, length in zip(group, lengths, strict=True)
-    ]
-    return self.grader.grade(pairs)
+    return dataclasses.replace(
+      samples, think_closed=closed, thinking_length=thinking
+    )
 
 
 def response_rows(

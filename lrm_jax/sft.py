@@ -19,7 +19,9 @@ import optax
 
 from lrm_jax import (
   assets,
+  compilation,
   interrupts,
+  jsonl,
   metrics,
   optim,
   packing,
@@ -59,15 +61,15 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config: see `configs/tiny_lrm.py`.
     workdir: the run's folder. The same config continues where it stopped.
   """
-  if config.model.path is None:
-    check_new_model(config)
+  watch = compilation.CompileWatch()
+  check(config)
   is_resumed = run_folder.open_run(workdir, config, 'sft', mutable=())
   model, params, tokenizer = open_model(config, workdir)
   stages = make_stages(config, tokenizer)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  host = {'cursors': [0] * len(stages), 'seconds': 0.0}
+  host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
     state, host = checkpoints.restore(checkpoints.latest_step(), state)
@@ -81,11 +83,35 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     checkpoints,
   )
   checkpoints.close()
-  finish(config, workdir, model, state.params, tokenizer, host['seconds'])
+  summary = {
+    'verb': 'sft',
+    'config': config.to_dict(),
+    'steps': steps,
+    'seconds': host['seconds'],
+    'tokens_per_second': host['tokens'] / host['seconds'],
+    'compile_seconds': watch.seconds,
+    'device': jax.devices()[0].device_kind,
+  }
+  finish(config, workdir, model, state.params, tokenizer, summary)
 
 
-def check_new_model(config: ml_collections.ConfigDict) -> ModelConfig:
-  """The architecture of a new model; its errors come before any writing."""
+def check(config: ml_collections.ConfigDict) -> None:
+  """Opens everything the config points to; its errors come before writing."""
+  optim.make_optimizer(config.optimizer, 1)
+  for stage in stage_configs(config):
+    chain_arithmetic.Style(**stage.style)
+  if config.model.path is None:
+    new_model(config)
+  else:
+    tokenization.load(assets.resolve(config.model.path))
+  if config.data.train != 'chain_arithmetic':
+    jsonl.read_rows(config.data.train)
+  if config.eval.problems:
+    sources.load_problems(config.data.eval, split='heldout', limit=1)
+
+
+def new_model(config: ml_collections.ConfigDict) -> ModelConfig:
+  """The architecture of a new model."""
   return ModelConfig(**config.model.new)
 
 
@@ -97,7 +123,7 @@ def open_model(
     directory = assets.resolve(config.model.path)
     model, params = huggingface.load(directory)
     return model, params, tokenization.load(directory)
-  model = check_new_model(config)
+  model = new_model(config)
   directory = workdir / 'tokenizer'
   # Its last file: a start that was killed before is made again.
   if not (directory / 'tokenizer_config.json').exists():
@@ -218,6 +244,7 @@ def train(
         raise FloatingPointError(f'loss is {loss} at step {step}')
       seconds = time.time() - began
       host['seconds'] += seconds
+      host['tokens'] += tokens
       speed = tokens / seconds
       values = {'loss': loss, 'tokens': tokens, 'tokens_per_second': speed}
       writer.write(step, values | {'stage': index})
@@ -225,24 +252,18 @@ def train(
       is_due = step % config.checkpoint_every == 0 or step == ends[-1]
       if is_due or stop.requested:
         checkpoints.save(step, state, host)
-      if stop.requested and step < ends[-1]:
+      if stop.requested:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')
   writer.close()
   return state
 
 
-def finish(config, workdir, model, params, tokenizer, seconds) -> None:
+def finish(config, workdir, model, params, tokenizer, summary) -> None:
   """Evaluates, exports the model with its card, prints the table, sums up."""
   params = jax.device_get(params)
   huggingface.save(workdir / 'model', model, params, tokenizer=tokenizer)
-  summary = {
-    'verb': 'sft',
-    'config': config.to_dict(),
-    'seconds': seconds,
-    'parameters': sum(x.size for x in jax.tree.leaves(params)),
-    'device': jax.devices()[0].device_kind,
-  }
+  summary |= {'parameters': sum(x.size for x in jax.tree.leaves(params))}
   if config.eval.problems:
     summary |= evaluate(config, model, params, tokenizer)
     print(tables.by_level(summary['by_level']))

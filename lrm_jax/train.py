@@ -70,19 +70,20 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config: see `configs/default.py`.
     workdir: the run's folder. The same config continues where it stopped.
   """
-  began = time.time()
   watch = compilation.CompileWatch()
   with Grader() as grader:
     experiment = experiment_lib.build(config, grader)
-    is_resumed = run_folder.open_run(workdir, config, 'train')
+    is_resumed = run_folder.open_run(
+      workdir, config, 'train', experiment_lib.mutable_keys(config)
+    )
     checkpoints = RunCheckpoints(workdir, config.train.keep_checkpoints)
     if is_resumed:
       experiment_lib.restore(experiment, checkpoints)
-    before = evaluate(experiment, workdir, 'before')
+    before = evaluate(experiment, workdir, 'before', step=0)
     train(experiment, workdir, checkpoints, watch)
     checkpoints.close()
-    after = evaluate(experiment, workdir, 'after')
-  finish(experiment, workdir, before, after, time.time() - began)
+    after = evaluate(experiment, workdir, 'after', config.train.steps)
+  finish(experiment, workdir, before, after, watch)
 
 
 def train(
@@ -106,17 +107,18 @@ def train(
         record_rollouts(experiment, workdir, batch, advantage, step)
       numbers = read(device_numbers, config, step)
       numbers |= speeds(batch, sampled - began, time.time() - sampled)
+      experiment.seconds += time.time() - began
       writer.write(step, batch.stats | numbers | {'compilations': watch.count})
       progress.update(step, headline(batch.stats))
       is_due = step % config.checkpoint_every == 0 or step == config.steps
       if is_due or stop.requested:
         experiment_lib.save(experiment, checkpoints)
-      if stop.requested and step < config.steps:
+      if stop.requested:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')
       every = experiment.config.eval.every
       if every and step % every == 0 and step < config.steps:
-        evaluate(experiment, workdir, f'step_{step:06d}')
+        evaluate(experiment, workdir, f'step_{step:06d}', step)
   writer.close()
 
 
@@ -145,12 +147,15 @@ def gather(experiment: Experiment, step: int) -> Batch:
     parts.append((rollouts, reward, keep))
     if sum(k.any(1).sum() for _, _, k in parts) >= config.problems:
       break
-  everything = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-  rollouts, reward, keep = everything
+  rollouts, reward, keep = jax.tree.map(lambda *x: np.concatenate(x), *parts)
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
-  chosen = jax.tree.map(lambda x: x[order], everything)
   stats = sampling_stats(rollouts, reward, keep, cap)
-  return Batch([problems[i] for i in order], *chosen, stats)
+  chosen = dataclasses.replace(
+    jax.tree.map(lambda x: x[order], rollouts),
+    problem_index=np.arange(len(order), dtype=np.int32),
+  )
+  problems = [problems[i] for i in order]
+  return Batch(problems, chosen, reward[order], keep[order], stats)
 
 
 def sampling_stats(
@@ -244,7 +249,11 @@ def read(
 def speeds(
   batch: Batch, sample_seconds: float, update_seconds: float
 ) -> dict[str, float]:
-  """Seconds of the two halves of a step, and tokens per second of each."""
+  """Seconds of the two halves of a step, and tokens per second of each.
+
+  Sampling includes encoding and grading; the update includes packing and, as
+  far as the device did not hide it, writing the rollouts.
+  """
   lengths = batch.rollouts.length + batch.rollouts.prompt_length[:, None]
   return {
     'sample_seconds': sample_seconds,
@@ -286,13 +295,20 @@ def record_rollouts(
 
 
 def evaluate(
-  experiment: Experiment, workdir: pathlib.Path, name: str
+  experiment: Experiment, workdir: pathlib.Path, name: str, step: int
 ) -> dict[str, Any]:
-  """Evaluates the policy once; a resumed run reads evaluation/NAME.json."""
+  """Evaluates the policy of `step`, once.
+
+  A run that is started again reads evaluation/NAME.json, unless that was
+  written at another step (the run has been made longer since).
+  """
   path = workdir / 'evaluation' / f'{name}.json'
   if path.exists():
-    return json.loads(path.read_text('utf-8'))
+    stored = json.loads(path.read_text('utf-8'))
+    if stored['step'] == step:
+      return stored
   config = experiment.config
+  began = time.time()
   rollouts = evaluator.evaluate(
     experiment.eval_collector,
     experiment.state.params,
@@ -303,13 +319,15 @@ def evaluate(
     description=f'evaluate {name}',
   )
   summary = scores.summarize(rollouts) | {
-    'step': int(experiment.state.step),
+    'step': step,
+    'seconds': time.time() - began,
     'accuracy_se': scores.accuracy_standard_error(rollouts),
     'by_level': scores.by_level(experiment.eval_problems, rollouts),
   }
   path.parent.mkdir(exist_ok=True)
   run_folder.write_summary(path, summary)
-  return summary
+  # As a later start will read it: what is not finite is None.
+  return json.loads(path.read_text('utf-8'))
 
 
 def finish(
@@ -317,9 +335,14 @@ def finish(
   workdir: pathlib.Path,
   before: dict[str, Any],
   after: dict[str, Any],
-  seconds: float,
+  watch: compilation.CompileWatch,
 ) -> None:
-  """Exports the model, draws the curves, prints the table, sums up."""
+  """Exports the model, draws the curves, prints the table, sums up.
+
+  `seconds` is the time of both evaluations and of every step, over all
+  starts of the run.
+  """
+  seconds = before['seconds'] + experiment.seconds + after['seconds']
   huggingface.save(
     workdir / 'model',
     experiment.model,
@@ -332,6 +355,10 @@ def finish(
   def column(name: str) -> list[float]:
     return [row[name] for row in rows if row.get(name) is not None]
 
+  def median(name: str) -> float | None:
+    # The first steps compile.
+    return float(np.median(column(name))) if column(name) else None
+
   run_folder.write_summary(
     workdir,
     {
@@ -342,11 +369,10 @@ def finish(
       'before': before,
       'after': after,
       'tokens_per_second': {
-        # Medians: the first steps compile.
-        part: float(np.median(column(f'tokens_per_second_{part}')))
+        part: median(f'tokens_per_second_{part}')
         for part in ('sample', 'update')
-        if column(f'tokens_per_second_{part}')
       },
+      'compile_seconds': watch.seconds,
       'logp_gap_max': max(column('logp_gap_max'), default=None),
       'device': jax.devices()[0].device_kind,
     },

@@ -25,7 +25,7 @@ TEMPLATE = (
   "m['content'] + '<|im_end|>\\n' }}{% endfor %}"
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-CONFIG = '''
+CONFIG = """
 from configs import dler_hf, default
 
 def get_config():
@@ -45,7 +45,7 @@ def get_config():
   config.eval.max_tokens = TOKENS
   config.optimizer.learning_rate = 1e-3
   return config
-'''
+"""
 
 
 def write_questions(path: pathlib.Path) -> None:
@@ -96,7 +96,7 @@ def make_checkpoint(directory: pathlib.Path, texts: list[str]) -> None:
 
 
 def same_logits(directory: pathlib.Path) -> float:
-  """max |difference| of our logits and those of `transformers`."""
+  """Max |difference| of our logits and those of `transformers`."""
   import torch
   import transformers
 
@@ -129,7 +129,7 @@ def test_eval_and_train_on_a_checkpoint_of_transformers(source, tmp_path):
   model = tmp_path / 'model'
   make_checkpoint(model, questions)
   assert same_logits(model) <= 1e-4
-  tokens = 64
+  tokens = 512
   code = main.main(
     [
       'lrm',
@@ -168,6 +168,7 @@ def test_eval_and_train_on_a_checkpoint_of_transformers(source, tmp_path):
   prompt = tokenizer.decode(rollouts[0]['prompt_ids'])
   assert prompt.startswith('<|im_start|>user\n')
   assert prompt.endswith('<think>\n')
+  assert (workdir / 'checkpoints' / '2').is_dir()
   assert same_logits(workdir / 'model') <= 1e-4
   _, before = huggingface.load(model)
   _, after = huggingface.load(workdir / 'model')

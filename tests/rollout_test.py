@@ -36,7 +36,9 @@ class FakeSampler:
     self.calls.append((params, prompt_ids, prompt_length, options))
     tokenizer = tiny.tokenizer()
     eos = tokenizer.eos_ids[0]
-    ids = np.full((2, 2, ROOM), tokenizer.pad_id, np.int32)
+    # What lies beyond the length must not count.
+    beyond = np.resize(tokenizer.encode('\\boxed{5}'), ROOM)
+    ids = np.tile(beyond.astype(np.int32), (2, 2, 1))
     length = np.zeros((2, 2), np.int32)
     for at in np.ndindex(2, 2):
       response = [*tokenizer.encode(RESPONSES[at[0]][at[1]]), eos]

@@ -1,9 +1,11 @@
 """Whole runs of `lrm train` on the embedded tiny LRM, a few steps each."""
 
+import dataclasses
 import gzip
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -12,6 +14,9 @@ import pytest
 
 from lrm_jax import configuration, jsonl, main, metrics, train
 from lrm_jax.checkpoints import huggingface
+from lrm_jax.models import transformer
+from lrm_jax.objectives import recipe
+from lrm_jax.tokenization import base
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / 'configs' / 'quickstart.py')
@@ -170,9 +175,12 @@ def test_resume_after_ctrl_c_is_exact(
 
 def test_finished_run_is_not_trained_again(finished, capsys):
   before = (finished / 'metrics.jsonl').read_bytes()
+  seconds = json.loads((finished / 'summary.json').read_text())['seconds']
   start(finished)
   assert (finished / 'metrics.jsonl').read_bytes() == before
   assert 'tokens per correct' in capsys.readouterr().out
+  again = json.loads((finished / 'summary.json').read_text())['seconds']
+  assert again == pytest.approx(seconds, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +197,11 @@ def test_finished_run_is_not_trained_again(finished, capsys):
     ({'objective.budget.cap': 33}, ('objective.budget.cap', '32')),
     ({'objective.advantage.name': 'grop'}, ('grop', 'group')),
     ({'optimizer.schedule': 'cosin'}, ('cosin', 'cosine')),
+    ({'objective.budget.cap': 0}, ('budget', 'cap = 0')),
+    ({'objective.loss.low': -1}, ('low', '-1')),
+    ({'train.temperature': 0}, ('train.temperature',)),
+    ({'train.groups': 0}, ('train.groups',)),
+    ({'model.param_dtype': 'bfloat16'}, ('model.param_dtype', 'float32')),
   ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
@@ -224,6 +237,7 @@ def test_prompt_beyond_its_limit_is_named(tmp_path, capsys, monkeypatch):
   error = capsys.readouterr().err
   assert code == 2
   assert 'long-1' in error and 'max_prompt_tokens' in error
+  assert not pathlib.Path('run').exists()
 
 
 def test_workdir_of_another_config_is_refused(finished, capsys):
@@ -237,6 +251,47 @@ def test_workdir_of_another_config_is_refused(finished, capsys):
   assert code == 2
   assert 'optimizer.learning_rate' in capsys.readouterr().err
   assert sorted(p.name for p in finished.iterdir()) == before
+
+
+def test_budgets_and_rounds_never_compile_again(tmp_path, monkeypatch):
+  """A cap that changes at every step, and rounds that come and go."""
+  monkeypatch.setitem(
+    recipe.BUDGETS, 'constant', lambda step, *, cap: cap - 5 * (step % 3)
+  )
+  start(tmp_path, train__steps=6, train__max_rounds=3)
+  rows = jsonl.read_rows(tmp_path / 'metrics.jsonl')
+  assert [row['cap'] for row in rows] == [27, 22, 32, 27, 22, 32]
+  assert rows[1]['compilations'] == rows[-1]['compilations']
+
+
+def test_longer_run_is_evaluated_again(tmp_path):
+  start(tmp_path, train__steps=1)
+  first = json.loads((tmp_path / 'summary.json').read_text())
+  start(tmp_path, train__steps=2)
+  second = json.loads((tmp_path / 'summary.json').read_text())
+  assert (first['after']['step'], second['after']['step']) == (1, 2)
+  assert second['before'] == first['before']
+  assert second['seconds'] > first['seconds']
+
+
+def test_checkpoint_of_another_shape_is_refused(tmp_path, capsys, monkeypatch):
+  """The model behind the same path has been replaced by a wider one."""
+  monkeypatch.chdir(tmp_path)
+  source = ROOT / 'lrm_jax' / 'assets' / 'tiny_lrm'
+  shutil.copytree(source, 'model')
+  start('run', train__steps=1, model__path='model')
+  config, _ = huggingface.load('model')
+  wider = dataclasses.replace(config, d_ff=config.d_ff + 8)
+  params = transformer.init_params(wider, jax.random.key(0))
+  huggingface.save('model', wider, params, tokenizer=base.load('model'))
+  code = lrm(
+    'train',
+    f'--config={CONFIG}',
+    '--workdir=run',
+    *flags(train__steps=1, model__path='model'),
+  )
+  assert code == 2
+  assert 'checkpoint 1 does not fit' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -19,14 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from configs import default
-from lrm_jax import assets, jsonl, packing, rng, train_step
+from lrm_jax import assets, configuration, jsonl, packing, rng, train_step
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.structs import Rollouts, TrainState
-from lrm_jax.tokenization import base as tokenization
 
+ROOT = pathlib.Path(__file__).parents[2]
 B, G, P, T = 16, 8, 32, 128
 NO_EOS = -1  # so that every response has all its tokens
 
@@ -84,10 +83,8 @@ def make_rollouts() -> Rollouts:
 
 
 def update_benchmark(model, params) -> dict:
-  """The whole DLER update without its reference pass, AdamW included."""
-  config = default.get_config()
-  with config.unlocked():
-    config.objective.regularizers.kl_k2.coefficient = 0.0
+  """The whole DLER update: reference pass, gradient and AdamW."""
+  config = configuration.load(ROOT / 'configs' / 'default.py', [])
   optimizer = optax.adamw(1e-5)
   update = train_step.make_update(
     model, recipe_lib.build(config), optimizer, temperature=1.0
@@ -111,14 +108,15 @@ def update_benchmark(model, params) -> dict:
   ]
 
   def step():
-    state[0], metrics = update(state[0], None, packed, targets)
+    state[0], metrics = update(state[0], params, packed, targets)
     return metrics
 
   tokens = B * G * (P + T)
   seconds = timed(step)
   found = spread('update', seconds, tokens)
-  # Forward and twice that backward; a token sees half its row on average.
-  flops = 3 * model.flops_per_token((P + T) / 2) * tokens
+  # Forward, twice that backward, and the reference policy's forward; a token
+  # sees half its row on average.
+  flops = 4 * model.flops_per_token((P + T) / 2) * tokens
   peak = matmul_flops()
   rate = flops / statistics.median(seconds)
   print(
@@ -178,7 +176,6 @@ def peer_sampling(directory):
         do_sample=True,
         top_k=0,
         max_new_tokens=T,
-        min_new_tokens=T,
         pad_token_id=0,
       )
     return np.asarray(out)
@@ -194,7 +191,6 @@ def main() -> None:
   directory = assets.resolve('tiny_lrm')
   model, params = huggingface.load(directory, scan_unroll=2)
   params = jax.tree.map(jnp.asarray, params)
-  tokenization.load(directory)
   results = {
     'device': jax.devices()[0].device_kind,
     'jax': jax.__version__,

@@ -200,8 +200,8 @@ def _check_names(
   for what, tensors in (('lacks', missing), ('has unknown', sorted(unread))):
     if tensors:
       raise UserError(
-        f'{weights.directory}: {what} {first(tensors)}; its config.json '
-        'describes another model, or is of another architecture'
+        f'{weights.directory}: {what} {first(tensors)}; config.json must '
+        f'describe these very weights, those of a {config_json.ARCHITECTURE}'
       )
 
 

@@ -13,6 +13,7 @@ import jax
 
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.structs import Array
 
 
 class Entry(NamedTuple):
@@ -82,7 +83,7 @@ def leaf_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
 
 def flatten(
   tree: transformer.Params,
-) -> Iterator[tuple[tuple[str, ...], object]]:
+) -> Iterator[tuple[tuple[str, ...], Array]]:
   """(keys, leaf) for every leaf of a tree of dicts."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     yield tuple(str(key.key) for key in path), leaf

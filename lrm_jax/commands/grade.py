@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from lrm_jax import jsonl, metrics
+from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.rewards.pool import Grader
@@ -51,9 +52,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   flags.DEFINE_boolean(
     'require_closed_think',
     False,
-    'Responses were sampled after an open <think>, as lrm sample does: one '
-    'without </think> has no answer. Otherwise it is read as a whole, unless '
-    'it opens <think> itself.',
+    'Responses were sampled after an open <think>: one without </think> has '
+    'no answer. Otherwise it is read as a whole, unless it opens <think> '
+    'itself or its row has the thinking_length that lrm sample writes.',
     flag_values,
   )
   flags.mark_flags_as_required(['input', 'output'], flag_values)
@@ -108,7 +109,16 @@ def run(flag_values: flags.FlagValues) -> None:
 def _grade(
   rows: list[dict[str, Any]], flag_values: flags.FlagValues
 ) -> list[Verdict]:
-  pairs = [(row['response'], str(row['answer'])) for row in rows]
+  # `lrm sample` states the thinking of a response whose prompt opened it.
+  pairs = [
+    (
+      prompts.THINK_OPEN + row['response']
+      if 'thinking_length' in row
+      else row['response'],
+      str(row['answer']),
+    )
+    for row in rows
+  ]
   grader = Grader(
     timeout=flag_values.timeout,
     require_closed_think=flag_values.require_closed_think,

@@ -37,7 +37,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   """Adds the flags that both verbs have."""
   flags.DEFINE_string(
     'model',
-    None,
+    'tiny_lrm',
     'Model directory in the Hugging Face layout, or the name of an embedded '
     'model.',
     flag_values,
@@ -78,7 +78,6 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     'Of parameters and activations; log-probabilities stay float32.',
     flag_values,
   )
-  flags.mark_flag_as_required('model', flag_values)
 
 
 def load(flag_values: flags.FlagValues) -> Model:

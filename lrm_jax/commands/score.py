@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from lrm_jax import jsonl, metrics, workdir
+from lrm_jax import assets, jsonl, metrics, workdir
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.models import transformer
@@ -35,7 +35,11 @@ _SHORTEST = 32
 def define_flags(flag_values: flags.FlagValues) -> None:
   """Adds the flags of the verb."""
   flags.DEFINE_string(
-    'model', None, 'Model directory in the Hugging Face layout.', flag_values
+    'model',
+    'tiny_lrm',
+    'Model directory in the Hugging Face layout, or the name of an embedded '
+    'model.',
+    flag_values,
   )
   flags.DEFINE_string(
     'input',
@@ -57,7 +61,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=flag_values,
   )
-  flags.mark_flags_as_required(['model', 'input', 'output'], flag_values)
+  flags.DEFINE_enum(
+    'dtype',
+    'float32',
+    ['float32', 'bfloat16'],
+    'Of parameters and activations; log-probabilities stay float32.',
+    flag_values,
+  )
+  flags.mark_flags_as_required(['input', 'output'], flag_values)
 
 
 def run(flag_values: flags.FlagValues) -> None:
@@ -78,17 +89,13 @@ def run(flag_values: flags.FlagValues) -> None:
       'written beside it'
     )
   rows = jsonl.read_rows(flag_values.input)
-  config = huggingface.read_config(flag_values.model)
-  sequences = _sequences(flag_values, config, rows)
-  _, params = huggingface.load(flag_values.model)
+  model = assets.resolve(flag_values.model)
+  config = huggingface.read_config(model)
+  sequences = _sequences(flag_values.input, model, config, rows)
+  _, params = huggingface.load(model)
   scorer = _Scorer(config, params, flag_values.batch)
   logp = scorer.score(sequences)
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(
-      f"--output='{target}': its folder cannot be made ({error.strerror})"
-    ) from error
+  target.parent.mkdir(parents=True, exist_ok=True)
   jsonl.write_rows(
     target,
     (
@@ -105,6 +112,7 @@ def run(flag_values: flags.FlagValues) -> None:
     # Without reading, writing and compiling.
     'tokens_per_second': tokens / scorer.run_seconds if rows else None,
     'compile_seconds': scorer.compile_seconds,
+    'device': jax.devices()[0].device_kind,
   }
   path = workdir.write_summary(target.with_name('summary.json'), summary)
   print(_describe(summary, logp))
@@ -181,18 +189,17 @@ def _logp(config: ModelConfig, params: Any, ids: Array, length: Array) -> Array:
 
 
 def _sequences(
-  flag_values: flags.FlagValues,
-  config: ModelConfig,
-  rows: Sequence[dict[str, Any]],
+  source: str, directory: pathlib.Path, rows: Sequence[dict[str, Any]]
 ) -> list[list[int]]:
   """The ids of every row, checked against the model."""
+  config = huggingface.read_config(directory)
   tokenizer = None
   if any('ids' not in row for row in rows):
-    tokenizer = base.load(flag_values.model)
+    tokenizer = base.load(directory)
     huggingface.check_vocabulary(config, tokenizer)
   sequences = []
   for number, row in enumerate(rows, start=1):
-    where = f'{flag_values.input}: row {number}'
+    where = f'{source}: row {number}'
     ids = row['ids'] if 'ids' in row else _encode(where, row, tokenizer)
     _check_ids(where, ids, config)
     sequences.append(ids)

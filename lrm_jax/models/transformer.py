@@ -27,6 +27,11 @@ from lrm_jax.structs import Array
 
 Params = Any
 
+# float32 means float32: accelerators would multiply it in TF32 or bfloat16, and
+# sampler and trainer, whose shapes differ, would drift apart. Products of
+# bfloat16 are not affected.
+PRECISION = 'highest'
+
 REMAT_POLICIES = {
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -171,9 +176,10 @@ def apply(
     hidden `[N, S, D]` after the final norm, and rotated keys and values,
     each `[L, N, S, K, head_dim]` (free when unused: the compiler drops them).
   """
-  return Transformer(config).apply(
-    {'params': params}, tokens, positions, segment_ids
-  )
+  with jax.default_matmul_precision(PRECISION):
+    return Transformer(config).apply(
+      {'params': params}, tokens, positions, segment_ids
+    )
 
 
 def layer_params(config: ModelConfig, params: Params) -> tuple[Params, ...]:
@@ -210,7 +216,8 @@ def decode(
   updated = []
   for layer, blocks in zip(layers, cache, strict=True):
     attend = functools.partial(attention.attend_cached, blocks, step)
-    x, blocks = Block(config).apply({'params': layer}, x, angles, attend)
+    with jax.default_matmul_precision(PRECISION):
+      x, blocks = Block(config).apply({'params': layer}, x, angles, attend)
     updated.append(blocks)
   hidden = RMSNorm(config).apply({'params': params['final_norm']}, x)
   return hidden, tuple(updated)
@@ -219,7 +226,8 @@ def decode(
 def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
   """`[..., D]` -> `[..., V]` float32, multiplied in `logits_dtype`."""
   head = _head(config, params)
-  out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
+  with jax.default_matmul_precision(PRECISION):
+    out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
   return out.astype(jnp.float32)
 
 

@@ -80,9 +80,8 @@ def log_ratio(logp: Array, other_logp: Array, mask: Array) -> jax.Array:
 
   The bound keeps the exponential finite. Beyond it the gradient is 0.
   """
-  kept = jnp.asarray(mask) != 0
-  # Both sides are selected first: inf - inf under a mask would be NaN.
-  difference = jnp.where(kept, logp, 0) - jnp.where(kept, other_logp, 0)
+  # Selected before any exponential: a gradient of 0 times inf would be NaN.
+  difference = jnp.where(jnp.asarray(mask) != 0, logp - other_logp, 0)
   return clamp(difference, -MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 

@@ -57,7 +57,6 @@ REFERENCE_TERMS = (kl_k1, kl_k2, kl_k3)
 
 
 def _difference(tokens: TokenTerms) -> jax.Array:
-  """`logp - ref_logp`, 0 outside the mask; neither is read there."""
-  kept = jnp.asarray(tokens.mask) != 0
-  logp = jnp.where(kept, tokens.logp, 0)
-  return logp - jnp.where(kept, tokens.ref_logp, 0)
+  """`logp - ref_logp`, 0 outside the mask, whatever lies there."""
+  difference = tokens.logp - tokens.ref_logp
+  return jnp.where(jnp.asarray(tokens.mask) != 0, difference, 0)

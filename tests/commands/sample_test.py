@@ -118,7 +118,7 @@ def test_a_sample_does_not_depend_on_the_other_rows(capsys, tmp_path):
   # A longer prompt pads all of them, and 'b' moves to the second batch.
   long = {'id': 'long', 'question': ' '.join([QUESTION] * 6)}
   both, _, _ = _sample_file(
-    capsys, tmp_path, [rows[2], long, rows[1], rows[0]], '--batch=2'
+    capsys, tmp_path, [rows[2], long, rows[0], rows[1]], '--batch=2'
   )
   width = [len(row['prompt_ids']) for row in both]
   assert max(width) > 2 * min(width)

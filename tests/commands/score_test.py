@@ -143,8 +143,18 @@ def test_files_that_are_refused(model, tmp_path):
     model, tmp_path, rows, {'output': tmp_path / 'summary.json'}
   )
   assert '--output' in message and 'summary.json' in message
-  nowhere = (tmp_path / 'nowhere',)
-  assert 'nowhere: no such directory' in refusal(nowhere, tmp_path, rows)
+  (tmp_path / 'file').write_text('')
+  message = refusal(model, tmp_path, rows, {'output': tmp_path / 'file' / 'x'})
+  assert '--output' in message
+  assert 'nowhere' in refusal((tmp_path / 'nowhere',), tmp_path, rows)
+
+
+def test_half_precision(model, tmp_path):
+  """Close to float32, not equal."""
+  ids = list(range(1, 30))
+  (row,), _ = run(model, tmp_path, [{'ids': ids}], dtype='bfloat16')
+  error = np.abs(np.subtract(row['logp'], expected_logp(model, ids))).max()
+  assert 1e-5 < error < 0.2
 
 
 def test_few_programs_are_compiled(model):

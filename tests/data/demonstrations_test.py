@@ -71,9 +71,9 @@ def test_traces_that_never_fit_are_refused():
 
 @pytest.mark.parametrize('level', range(2, 9))
 def test_shortest_tokens(level):
-  """6 a step (label, value, sign, operand, =, value), 5 behind them.
+  r"""6 a step (label, value, sign, operand, =, value), 5 behind them.
 
-  These are `</think>`, `\\boxed{`, the value, `}` and the end of sequence.
+  These are `</think>`, `\boxed{`, the value, `}` and the end of sequence.
   """
   shortest = demonstrations.shortest_tokens(tiny.tokenizer())
   assert shortest(level) == 6 * level + 5

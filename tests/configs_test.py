@@ -1,0 +1,115 @@
+"""Every config: it loads, it builds, and it says what its keys mean."""
+
+import ast
+import io
+import pathlib
+import tokenize
+
+import pytest
+
+from lrm_jax import assets, configuration, experiment, optim, sft
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.data.synthetic import chain_arithmetic
+from lrm_jax.objectives import recipe
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = {
+  path.relative_to(ROOT).as_posix(): path
+  for path in sorted((ROOT / 'configs').rglob('*.py'))
+  if path.name != '__init__.py'
+}
+# A recipe of `lrm train` has an objective, one of `lrm sft` has stages.
+LOADED = {name: configuration.load(path) for name, path in CONFIGS.items()}
+TRAIN = [name for name, config in LOADED.items() if 'objective' in config]
+SFT = [name for name, config in LOADED.items() if 'stages' in config]
+
+
+def test_every_config_is_of_one_kind():
+  assert sorted(TRAIN + SFT) == sorted(CONFIGS)
+  assert 'configs/quickstart.py' in TRAIN
+  assert 'configs/tiny_lrm.py' in SFT
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_loads_locked_and_becomes_json(name):
+  assert LOADED[name].is_locked
+  assert configuration.to_json(LOADED[name])
+
+
+@pytest.mark.parametrize('name', sorted(set(CONFIGS) - {'configs/default.py'}))
+def test_opens_with_the_command_that_runs_it(name):
+  docstring = ast.get_docstring(ast.parse(CONFIGS[name].read_text()))
+  verb = 'train' if name in TRAIN else 'sft'
+  assert f'  lrm {verb} --config={name} ' in docstring
+  assert '--workdir=' in docstring
+
+
+@pytest.mark.parametrize('name', TRAIN)
+def test_train_config_builds(name):
+  config = LOADED[name]
+  built = recipe.build(config)
+  assert 1 <= built.budget(0) <= config.train.max_tokens
+  optim.make_optimizer(config.optimizer, config.train.steps)
+  if config.model.path == 'tiny_lrm':
+    model = huggingface.read_config(assets.resolve('tiny_lrm'))
+    experiment.check_sizes(config, model)
+
+
+@pytest.mark.parametrize('name', SFT)
+def test_sft_config_builds(name):
+  config = LOADED[name]
+  model = sft.check_new_model(config)
+  assert config.tokenizer.vocab_size <= model.vocab_size
+  optim.make_optimizer(config.optimizer, 10)
+  prompt = config.data.max_prompt_tokens
+  for stage in sft.stage_configs(config):
+    chain_arithmetic.Style(**stage.style)
+    assert prompt + stage.max_tokens <= stage.row_length
+    assert stage.row_length <= model.max_positions
+
+
+@pytest.mark.parametrize('name', sorted(set(TRAIN) - {'configs/default.py'}))
+def test_a_variant_only_says_what_is_different(name):
+  source = CONFIGS[name].read_text()
+  assert 'import default' in source or 'import quickstart' in source
+  body = ast.parse(source).body[1:]  # without the docstring
+  assert sum(node.end_lineno - node.lineno + 1 for node in body) < 30
+  default = LOADED['configs/default.py']
+  changed = configuration.differences(default, LOADED[name])
+  assert 0 < len(changed) < 30
+
+
+def _leaves(call):
+  """The keywords of nested `dict(...)` calls that are no `dict(...)`."""
+  for keyword in call.keywords:
+    value = keyword.value
+    is_group = isinstance(value, ast.Call) and ast.unparse(value.func) == 'dict'
+    if is_group:
+      yield from _leaves(value)
+    else:
+      yield keyword
+
+
+def test_every_key_has_a_comment_on_its_line():
+  source = CONFIGS['configs/default.py'].read_text()
+  (function,) = (
+    node
+    for node in ast.parse(source).body
+    if isinstance(node, ast.FunctionDef) and node.name == 'get_config'
+  )
+  (create,) = (
+    node
+    for node in ast.walk(function)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('create')
+  )
+  leaves = list(_leaves(create))
+  # All of them, but for the objective, whose parts explain themselves.
+  keys = configuration.flatten(LOADED['configs/default.py'])
+  assert len(leaves) == sum(not key.startswith('objective.') for key in keys)
+  commented = {
+    token.start[0]
+    for token in tokenize.generate_tokens(io.StringIO(source).readline)
+    if token.type == tokenize.COMMENT
+  }
+  bare = [leaf.arg for leaf in leaves if leaf.end_lineno not in commented]
+  assert not bare
