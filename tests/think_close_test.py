@@ -10,14 +10,19 @@ from lrm_jax.tokenization import base
 
 def make_tokenizer(directory):
   """Byte-level BPE that merges `>` with a following newline."""
-  bpe = tokenizers.ByteLevelBPETokenizer()
-  bpe.train_from_iterator(
-    ['think >\n\n >\n\n >\n\n think'] * 50,
-    vocab_size=300,
-    special_tokens=['<eos>'],
+  bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+  bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False, use_regex=False
   )
+  bpe.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=262,
+    special_tokens=['<eos>'],
+    initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+  )
+  bpe.train_from_iterator(['>\n\n'] * 50, trainer)
   directory.mkdir()
-  bpe._tokenizer.save(str(directory / 'tokenizer.json'))
+  bpe.save(str(directory / 'tokenizer.json'))
   (directory / 'tokenizer_config.json').write_text('{"eos_token": "<eos>"}')
   return base.load(directory)
 

@@ -255,9 +255,11 @@ def test_workdir_of_another_config_is_refused(finished, capsys):
 
 def test_budgets_and_rounds_never_compile_again(tmp_path, monkeypatch):
   """A cap that changes at every step, and rounds that come and go."""
-  monkeypatch.setitem(
-    recipe.BUDGETS, 'constant', lambda step, *, cap: cap - 5 * (step % 3)
-  )
+
+  def sawtooth(step, *, cap: int):
+    return cap - 5 * (step % 3)
+
+  monkeypatch.setitem(recipe.BUDGETS, 'constant', sawtooth)
   start(tmp_path, train__steps=6, train__max_rounds=3)
   rows = jsonl.read_rows(tmp_path / 'metrics.jsonl')
   assert [row['cap'] for row in rows] == [27, 22, 32, 27, 22, 32]
