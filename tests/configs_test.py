@@ -58,7 +58,8 @@ def test_train_config_builds(name):
 @pytest.mark.parametrize('name', SFT)
 def test_sft_config_builds(name):
   config = LOADED[name]
-  model = sft.check_new_model(config)
+  sft.check(config)
+  model = sft.new_model(config)
   assert config.tokenizer.vocab_size <= model.vocab_size
   optim.make_optimizer(config.optimizer, 10)
   prompt = config.data.max_prompt_tokens

@@ -23,6 +23,8 @@ from tests.models import tiny
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny_lrm.py'
 NEW_MODEL = {
   'model.new.d_model': 16,
+  'model.new.n_layers': 1,
+  'model.new.scan_unroll': 1,
   'model.new.n_heads': 2,
   'model.new.head_dim': 8,
   'model.new.d_ff': 24,
@@ -31,7 +33,7 @@ NEW_MODEL = {
 SMALL = {
   'stages.a_facts.steps': 2,
   'stages.a_facts.rows': 2,
-  'stages.a_facts.row_length': 64,
+  'stages.a_facts.row_length': 96,
   'stages.a_facts.max_tokens': 30,
   'stages.a_facts.levels': '1,2',
   'stages.b_verbose.steps': 3,
@@ -282,13 +284,14 @@ def test_what_a_run_writes(finished):
   model, params = huggingface.load(finished / 'model')
   tokenizer = base.load(finished / 'model')
   huggingface.check_vocabulary(model, tokenizer)
-  assert (model.vocab_size, model.d_model, model.n_layers) == (192, 16, 2)
+  assert (model.vocab_size, model.d_model, model.n_layers) == (192, 16, 1)
   assert tokenizer.encode('</think>') == list(base.think_close_ids(tokenizer))
   summary = json.loads((finished / 'summary.json').read_text())
   assert summary['verb'] == 'sft'
   assert summary['parameters'] == sum(x.size for x in jax.tree.leaves(params))
   assert summary['config']['stages']['b_verbose']['steps'] == 3
-  assert summary['seconds'] > 0
+  assert summary['steps'] == 5
+  assert min(summary['seconds'], summary['tokens_per_second']) > 0
   assert 0 <= summary['accuracy'] <= 1
   assert 1 <= summary['response_tokens'] <= 12
   # Nine problems of levels 2 to 8 in turn, two samples each.
@@ -315,7 +318,9 @@ def test_a_finished_run_may_be_run_again(finished, capsys):
   assert {path.name for path in (finished / 'model').iterdir()} == files
   assert _weights(finished) == weights
   assert _losses(finished) == losses
-  assert json.loads((finished / 'summary.json').read_text()) == summary
+  again = json.loads((finished / 'summary.json').read_text())
+  assert again.pop('compile_seconds') != summary.pop('compile_seconds')
+  assert again == summary
   assert 'accuracy' in capsys.readouterr().out
 
 
@@ -346,10 +351,6 @@ def test_an_existing_model_learns_from_a_file(tmp_path):
     (
       NEW_MODEL | {'stages.a_facts.max_tokens': 10},
       'max_tokens=10: none of 1000 traces of level 1 in this style',
-    ),
-    (
-      NEW_MODEL | {'stages.a_facts.row_length': 16},
-      'a row holds 16; raise row_length',
     ),
     (
       NEW_MODEL | {'optimizer.schedule': 'step'},

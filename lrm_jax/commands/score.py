@@ -22,6 +22,7 @@ from absl import flags
 
 from lrm_jax import assets, jsonl, metrics, workdir
 from lrm_jax.checkpoints import huggingface
+from lrm_jax.commands import loading
 from lrm_jax.errors import UserError
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
@@ -88,11 +89,15 @@ def run(flag_values: flags.FlagValues) -> None:
       f"--output='{target}': must be a file, and not summary.json, which is "
       'written beside it'
     )
+  loading.check_writable(f"--output='{target}'", target.parent)
   rows = jsonl.read_rows(flag_values.input)
-  model = assets.resolve(flag_values.model)
-  config = huggingface.read_config(model)
-  sequences = _sequences(flag_values.input, model, config, rows)
-  _, params = huggingface.load(model)
+  directory = assets.resolve(flag_values.model)
+  # The rows are checked before the weights are read.
+  sequences = _sequences(flag_values.input, directory, rows)
+  dtype = flag_values.dtype
+  config, params = huggingface.load(
+    directory, param_dtype=dtype, compute_dtype=dtype
+  )
   scorer = _Scorer(config, params, flag_values.batch)
   logp = scorer.score(sequences)
   target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,34 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from lrm_jax import optim
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.errors import UserError
 from lrm_jax.structs import TrainState
 
-OPTIMIZER = optax.adamw(1e-3)
+# With states that are empty, and leaves that are masked out.
+OPTIMIZER = optim.make_optimizer(
+  ml_collections.ConfigDict(
+    {
+      'name': 'muon',
+      'muon_factor': 4.0,
+      'learning_rate': 1e-3,
+      'schedule': 'cosine',
+      'warmup_steps': 1,
+      'final_fraction': 0.1,
+      'b1': 0.9,
+      'b2': 0.95,
+      'weight_decay': 0.1,
+      'clip_norm': 1.0,
+    }
+  ),
+  10,
+)
 
 
 def _state(seed=0, step=0, width=3):
