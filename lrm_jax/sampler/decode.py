@@ -12,7 +12,7 @@ from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
 # Tokens; shorter caches are not worth a loop of their own.
-FIRST_ROOM = 128
+FIRST_ROOM = 64
 
 
 @dataclasses.dataclass(frozen=True)
