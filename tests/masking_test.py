@@ -163,11 +163,14 @@ def test_one_value_has_no_variance(ddof):
   np.testing.assert_array_equal(gradient, [0, 0])
 
 
-def test_equal_values_are_centred_to_exactly_0():
-  values = jnp.full(8, 0.1)
+@pytest.mark.parametrize('value', [0.1, -0.1])
+def test_equal_values_are_centred_to_exactly_0(value):
+  values = jnp.full(8, value)
   assert jnp.any(values - jnp.mean(values) != 0)  # what this guards against
-  assert not masking.center(values, jnp.ones(8)).any()
-  assert masking.var(values, jnp.ones(8)) == 0
+  values = jnp.append(values, 100.0)
+  mask = jnp.append(jnp.ones(8), 0)
+  assert not masking.center(values, mask).any()
+  assert masking.var(values, mask) == 0
 
 
 def test_small_differences_between_large_values_survive():
@@ -186,4 +189,6 @@ def test_sums_run_in_float32():
   total = masking.sum(values, values)
   assert total.dtype == jnp.float32
   assert total == 5000
-  assert masking.mean(values, values).dtype == jnp.float32
+  mean = masking.mean(values, values)
+  assert mean.dtype == jnp.float32
+  assert mean == 1
