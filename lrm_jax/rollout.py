@@ -73,14 +73,6 @@ class Collector:
       for group in zip(samples.response_ids, samples.length, strict=True)
     ]
     samples = self._find_close(samples, texts)
-    verdicts = self.grader.grade(
-      [
-        (text, problem.answer)
-        for problem, group in zip(problems, texts, strict=True)
-        for text in group
-      ]
-    )
-    correct = np.array([v.correct for v in verdicts], np.float32)
     return Rollouts(
       prompt_ids=ids,
       prompt_length=length,
@@ -90,10 +82,22 @@ class Collector:
       sampler_logp=samples.logp,
       truncated=samples.truncated,
       think_closed=samples.think_closed,
-      correct=correct.reshape(samples.length.shape),
+      correct=self._grade(problems, texts),
       cap=caps,
       problem_index=np.arange(len(problems), dtype=np.int32),
     )
+
+  def _grade(
+    self, problems: Sequence[Problem], texts: list[list[str]]
+  ) -> np.ndarray:
+    """`[B, G]` float32, 1 where the verifier finds the gold answer."""
+    pairs = [
+      (text, problem.answer)
+      for problem, group in zip(problems, texts, strict=True)
+      for text in group
+    ]
+    correct = [verdict.correct for verdict in self.grader.grade(pairs)]
+    return np.array(correct, np.float32).reshape(len(problems), -1)
 
   def _find_close(self, samples: Samples, texts: list[list[str]]) -> Samples:
     """Finds `</think>` in the text where it is not a token of its own.

@@ -122,7 +122,12 @@ def test_muon_turns_each_projection_and_adam_the_rest():
   params = _params()
   rng = np.random.default_rng(0)
   gradients = jax.tree.map(
-    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params
+    # Away from 0, where Adam's eps would show.
+    lambda leaf: (
+      rng.choice([-1, 1], leaf.shape)
+      * rng.uniform(0.5, 2, leaf.shape).astype(np.float32)
+    ),
+    params,
   )
   config = _config(name='muon', warmup_steps=0, weight_decay=0.0)
   updates = _first_update(config, params, gradients)

@@ -64,10 +64,10 @@ def test_the_card_holds_every_number(tmp_path):
   flowing = ' '.join(text.split())
   for part in (
     '1,234,567 parameters',
-    'Measured on 31 held-out problems x 8 samples at temperature 1.0: '
+    'Measured on 31 held-out problems with 8 samples each at temperature 1.0: '
     f'{headline}.',
-    '`my_traces.jsonl` and `chain_arithmetic`',
-    'training took 1.6 minutes on cpu.',
+    'Trained on `my_traces.jsonl`, evaluated on `chain_arithmetic`',
+    '1.6 minutes on cpu.',
     'answers in `\\boxed{}`.',
   ):
     assert part in flowing
