@@ -22,6 +22,7 @@ def get_config():
   config.train.rows = 8
   config.train.row_length = 768  # prompt + response
   config.train.groups = 2
+  config.train.logit_chunk = 512  # some four arrays of this x vocabulary
   config.sampler.batch = 8
   config.eval.problems = 8
   config.eval.samples = 2

@@ -238,12 +238,13 @@ def token_logp(
   targets: Array,
   *,
   temperature: float | Array = 1.0,
-  chunk: int = 1024,
+  chunk: int = 256,
 ) -> tuple[Array, Array]:
   """Log softmax(logits / temperature)[target], a chunk of tokens at a time.
 
   No array of size N * T * V exists, forward or backward: each chunk's logits
-  are recomputed in the backward pass. The largest temporary is chunk * V.
+  are recomputed in the backward pass, which holds some four arrays of
+  chunk * V at a time.
 
   Args:
     config: the architecture.
