@@ -12,7 +12,7 @@ from configs import default
 
 def get_config():
   config = default.get_config()
-  config.data.max_prompt_tokens = 256
+  config.data.max_prompt_tokens = 512
   config.data.instruction = (
     'Please reason step by step, and put your final answer within \\boxed{}.'
   )
@@ -20,7 +20,7 @@ def get_config():
   config.train.samples = 4
   config.train.max_tokens = 512
   config.train.rows = 8
-  config.train.row_length = 768  # prompt + response
+  config.train.row_length = 1024  # prompt + response
   config.train.groups = 2
   config.train.logit_chunk = 512  # some four arrays of this x vocabulary
   config.sampler.batch = 8

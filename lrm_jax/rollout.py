@@ -68,10 +68,7 @@ class Collector:
       key=key,
       temperature=temperature,
     )
-    texts = [
-      [self.tokenizer.decode(i[:n]) for i, n in zip(*group, strict=True)]
-      for group in zip(samples.response_ids, samples.length, strict=True)
-    ]
+    texts = self._decode(samples)
     samples = self._find_close(samples, texts)
     return Rollouts(
       prompt_ids=ids,
@@ -86,6 +83,13 @@ class Collector:
       cap=caps,
       problem_index=np.arange(len(problems), dtype=np.int32),
     )
+
+  def _decode(self, samples: Samples) -> list[list[str]]:
+    """B lists of G responses."""
+    return [
+      [self.tokenizer.decode(i[:n]) for i, n in zip(*group, strict=True)]
+      for group in zip(samples.response_ids, samples.length, strict=True)
+    ]
 
   def _grade(
     self, problems: Sequence[Problem], texts: list[list[str]]

@@ -39,7 +39,9 @@ def get_config():
   config.train.samples = 2
   config.train.max_tokens = TOKENS
   config.train.rows = 2
-  config.train.row_length = 256 + TOKENS
+  # A vocabulary of 500 makes long prompts.
+  config.data.max_prompt_tokens = 1024
+  config.train.row_length = 1024 + TOKENS
   config.sampler.batch = 2
   config.eval.problems = 2
   config.eval.max_tokens = TOKENS
