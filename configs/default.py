@@ -73,7 +73,7 @@ def get_config() -> config_dict.ConfigDict:
 
 
 def dler(cap: int) -> config_dict.ConfigDict:
-  """DLER (arXiv 2510.15110, section 3); see `objectives/recipe.py`."""
+  """DLER (arXiv 2510.15110); see `objectives/recipe.py`."""
   return config_dict.create(
     budget=dict(name='constant', cap=cap),
     shaping=dict(truncation=dict(stop_properly=0.0)),
