@@ -57,6 +57,7 @@ def get_config() -> config_dict.ConfigDict:
     ),
     optimizer=dict(
       name='adamw',  # adamw | muon
+      muon_factor=8.0,  # muon only: its rate on projections, over the peak
       learning_rate=1e-3,  # peak
       schedule='constant',  # constant | cosine | linear
       warmup_steps=5,  # optimizer updates

@@ -80,6 +80,7 @@ def get_config() -> config_dict.ConfigDict:
       final_fraction=0.02,
       b1=0.9,
       b2=0.98,
+      eps=1e-8,  # adamw only
       weight_decay=0.0,
       clip_norm=1.0,
     ),

@@ -20,6 +20,7 @@ import optax
 from lrm_jax import (
   assets,
   compilation,
+  errors,
   interrupts,
   jsonl,
   metrics,
@@ -101,9 +102,20 @@ def check(config: ml_collections.ConfigDict) -> None:
   for stage in stage_configs(config):
     chain_arithmetic.Style(**stage.style)
   if config.model.path is None:
-    new_model(config)
+    model = new_model(config)
   else:
-    tokenization.load(assets.resolve(config.model.path))
+    directory = assets.resolve(config.model.path)
+    model = huggingface.read_config(directory)
+    tokenization.load(directory)
+  longest = max(stage.row_length for stage in stage_configs(config))
+  if config.eval.problems:
+    sequence = config.data.max_prompt_tokens + config.eval.max_tokens
+    longest = max(longest, sequence)
+  if longest > model.max_positions:
+    raise errors.UserError(
+      f'stages and eval reach {longest} tokens; the window of the model, '
+      f'max_positions, is {model.max_positions}; lower row_length or max_tokens'
+    )
   if config.data.train != 'chain_arithmetic':
     jsonl.read_rows(config.data.train)
   if config.eval.problems:
