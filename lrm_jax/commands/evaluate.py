@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from lrm_jax import compilation, jsonl, rollout, workdir
-from lrm_jax.commands import loading
+from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts, sources
 from lrm_jax.errors import UserError
 from lrm_jax.evaluation import evaluator, scores
@@ -131,7 +131,7 @@ def run(flag_values: flags.FlagValues) -> None:
 
 def _check_workdir(text: str) -> pathlib.Path:
   folder = pathlib.Path(text)
-  loading.check_writable(f"--workdir='{folder}'", folder)
+  output.check_writable(f"--workdir='{folder}'", folder)
   if (folder / 'config.json').exists():
     raise UserError(
       f"--workdir='{folder}' holds a run or a model (config.json), whose "

@@ -16,8 +16,8 @@ from typing import Any
 from absl import flags
 
 from lrm_jax import jsonl, metrics
+from lrm_jax.commands import output
 from lrm_jax.data import prompts
-from lrm_jax.errors import UserError
 from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.rewards.pool import Grader
 
@@ -71,20 +71,10 @@ def run(flag_values: flags.FlagValues) -> None:
       `response` or `answer`. Nothing is written then.
   """
   begin = time.monotonic()
-  target = pathlib.Path(flag_values.output)
-  if target.is_dir() or target.name == 'summary.json':
-    raise UserError(
-      f"--output='{target}': must be a file, and not summary.json, which is "
-      'written beside it'
-    )
+  target = output.output_file(flag_values.output)
   rows = jsonl.read_rows(flag_values.input, _FIELDS)
   verdicts = _grade(rows, flag_values)
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(
-      f"--output='{target}': its folder cannot be made ({error.strerror})"
-    ) from error
+  target.parent.mkdir(parents=True, exist_ok=True)
   jsonl.write_rows(
     target,
     (

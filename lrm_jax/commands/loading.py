@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -143,24 +141,6 @@ def check_temperature(flag_values: flags.FlagValues) -> None:
     raise UserError(
       f'--temperature={flag_values.temperature}: must be a finite number, at '
       'least 0'
-    )
-
-
-def check_writable(flag: str, folder: pathlib.Path) -> None:
-  """Refuses a folder that cannot be made, before any time is spent.
-
-  Args:
-    flag: for the message, such as "--workdir='runs/a'".
-    folder: it may exist or not; nothing is made.
-
-  Raises:
-    UserError: the nearest folder that exists is none, or not writable.
-  """
-  existing = next(filter(os.path.exists, (folder, *folder.absolute().parents)))
-  if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-    raise UserError(
-      f"{flag}: '{existing}' is no folder in which you may write; choose "
-      'another place'
     )
 
 

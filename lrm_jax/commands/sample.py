@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from lrm_jax import compilation, jsonl, metrics, rng, rollout, workdir
-from lrm_jax.commands import loading
+from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
 from lrm_jax.sampler.engine import Sampler
@@ -137,14 +137,7 @@ def _check_flags(flag_values: flags.FlagValues) -> pathlib.Path | None:
     if is_single:
       return None
     raise UserError('--output is missing; --input needs a file to write to')
-  target = pathlib.Path(flag_values.output)
-  loading.check_writable(f"--output='{target}'", target.parent)
-  if target.is_dir() or target.name == 'summary.json':
-    raise UserError(
-      f"--output='{target}': must be a file, and not summary.json, which is "
-      'written beside it'
-    )
-  return target
+  return output.output_file(flag_values.output)
 
 
 def _checked(

@@ -22,7 +22,7 @@ from absl import flags
 
 from lrm_jax import assets, jsonl, metrics, workdir
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.commands import loading
+from lrm_jax.commands import output
 from lrm_jax.errors import UserError
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
@@ -83,13 +83,7 @@ def run(flag_values: flags.FlagValues) -> None:
       has no tokens, too many, or unknown ones. Nothing is written then.
   """
   begin = time.monotonic()
-  target = pathlib.Path(flag_values.output)
-  if target.is_dir() or target.name == 'summary.json':
-    raise UserError(
-      f"--output='{target}': must be a file, and not summary.json, which is "
-      'written beside it'
-    )
-  loading.check_writable(f"--output='{target}'", target.parent)
+  target = output.output_file(flag_values.output)
   rows = jsonl.read_rows(flag_values.input)
   directory = assets.resolve(flag_values.model)
   # The rows are checked before the weights are read.

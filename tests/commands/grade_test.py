@@ -101,7 +101,7 @@ def test_files_that_cannot_be(tmp_path):
     _run(tmp_path, target='summary.json')
   with pytest.raises(UserError, match='--output=.*must be a file'):
     _run(tmp_path, target='.')
-  with pytest.raises(UserError, match='its folder cannot be made'):
+  with pytest.raises(UserError, match='is no folder in which you may write'):
     _run(tmp_path, target='in.jsonl/out.jsonl')
   with pytest.raises(UserError, match='timeout: received 0'):
     _run(tmp_path, '--timeout=0')

@@ -1,0 +1,41 @@
+"""Where a verb writes, checked before it works."""
+
+import os
+import pathlib
+
+from lrm_jax.errors import UserError
+
+
+def output_file(name: str) -> pathlib.Path:
+  """The file of --output.
+
+  Raises:
+    UserError: it is a folder, is called summary.json (which is written beside
+      it), or cannot be written.
+  """
+  target = pathlib.Path(name)
+  if target.is_dir() or target.name == 'summary.json':
+    raise UserError(
+      f"--output='{target}': must be a file, and not summary.json, which is "
+      'written beside it'
+    )
+  check_writable(f"--output='{target}'", target.parent)
+  return target
+
+
+def check_writable(flag: str, folder: pathlib.Path) -> None:
+  """Refuses a folder that cannot be made, before any time is spent.
+
+  Args:
+    flag: for the message, such as "--workdir='runs/a'".
+    folder: it may exist or not; nothing is made.
+
+  Raises:
+    UserError: the nearest folder that exists is none, or not writable.
+  """
+  existing = next(filter(os.path.exists, (folder, *folder.absolute().parents)))
+  if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    raise UserError(
+      f"{flag}: '{existing}' is no folder in which you may write; choose "
+      'another place'
+    )
