@@ -12,6 +12,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tokenizers
 
 from lrm_jax import jsonl, main
 from lrm_jax.checkpoints import huggingface
@@ -66,7 +67,6 @@ def write_questions(path: pathlib.Path) -> None:
 
 def make_checkpoint(directory: pathlib.Path, texts: list[str]) -> None:
   """A Qwen2 model and a byte-level BPE vocabulary, by their own libraries."""
-  tokenizers = pytest.importorskip('tokenizers')
   torch = pytest.importorskip('torch', reason='torch is not installed')
   transformers = pytest.importorskip(
     'transformers', reason='transformers is not installed'
