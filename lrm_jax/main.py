@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   except errors.UserError as error:
     print('lrm: error:', ' '.join(str(error).split()), file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
-    print('lrm: interrupted', file=sys.stderr)
+  except KeyboardInterrupt as interrupt:
+    # A run says which step it saved.
+    print(': '.join(['lrm: interrupted', *interrupt.args]), file=sys.stderr)
     return 130
   return 0
 

@@ -154,7 +154,7 @@ def test_resume_after_ctrl_c_is_exact(
 ):
   """Stopped after step 2, between two regular checkpoints, and continued."""
   interrupt_at(2)
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(KeyboardInterrupt, match='saved step 2; run again'):
     start(tmp_path)
   assert len(jsonl.read_rows(tmp_path / 'metrics.jsonl')) == 2
   monkeypatch.undo()
