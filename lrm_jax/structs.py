@@ -55,8 +55,16 @@ class Rollouts:
     truncated: `[B, G]` bool, hit its cap without an end-of-sequence token.
     think_closed: `[B, G]` bool, `</think>` was written.
     correct: `[B, G]` float32 in {0, 1}: the verifier's verdict.
+    answered: `[B, G]` bool, the verifier found an answer to compare.
+    removed: `[B, G]` int32 tokens that a revision took out; 0 as sampled.
     cap: `[B]` int32, the response-token cap each problem was sampled with.
-    problem_index: `[B]` int32, rows of the caller's list of problems.
+    target: `[B]` int32, what the prompt asked for (tokens, or a level); 0
+      where it asked for nothing.
+    step: `[B]` int32, the RL step they were sampled for, counted from 1.
+    problem_index: `[B]` int32, the first row of this batch with the same
+      problem: its own row, unless a problem was drawn twice.
+    measures: `[B, G]` float32 each: what `objectives/measures.py` read off
+      the text of the responses, by name.
   """
 
   prompt_ids: Array
@@ -68,8 +76,13 @@ class Rollouts:
   truncated: Array
   think_closed: Array
   correct: Array
+  answered: Array
+  removed: Array
   cap: Array
+  target: Array
+  step: Array
   problem_index: Array
+  measures: dict[str, Array]
 
   @property
   def mask(self) -> Array:
@@ -90,6 +103,8 @@ class TokenTerms:
     entropy: entropy of the trained policy's next-token law (nats).
     advantage: the advantage of each token.
     mask: 1 on tokens that are trained.
+    focus: what a regularizer's `prepare` made of the whole mini-batch; 1
+      everywhere for one that has none.
   """
 
   logp: Array
@@ -98,6 +113,23 @@ class TokenTerms:
   entropy: Array
   advantage: Array
   mask: Array
+  focus: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """What one part of a recipe remembers between steps.
+
+  Attributes:
+    shared: arrays of any shape, one of each per run.
+    problem: one number per problem. `[B]` arrays inside the part, the rows of
+      the batch's problems; the default of an unseen problem (a scalar) where
+      the part says how it starts.
+  """
+
+  shared: dict[str, Array]
+  problem: dict[str, Array]
 
 
 @jax.tree_util.register_dataclass

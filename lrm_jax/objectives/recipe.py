@@ -1,14 +1,19 @@
 """Recipes: a method is a composition of named parts.
 
-`build` turns `config.objective` into a `Recipe` of pure functions. Each part
-has a plain dict of names below; adding a method means adding a function and a
-line here. The keys of a part are the keyword-only parameters of its function,
-bound once with `functools.partial`:
+`build` turns `config.objective` into a `Recipe` of pure functions; the names
+stand in `tables.py`. The keys of a part are the keyword-only parameters of its
+function, bound once with `functools.partial`:
 
     budget       {'name': ..., keys}    f(step) -> cap
-    shaping      {name: {keys}, ...}    f(rollouts, memory) -> reward, memory
+    target       {'name': ..., keys}    f(keys, cap) -> target
+    curriculum   {'name': ..., keys}    f(pass_rate) -> weight
+    measures     {name: {keys}, ...}    f(response) -> number
+    revision     {'name': ..., keys}    f(rollouts) -> start, stop
+    shaping      {name: {keys}, ...}    f(rollouts[, memory]) -> reward
     selection    {'name': ..., keys}    f(rollouts, reward) -> keep
+    oversampling {'name': ..., keys}    f(memory) -> factor
     advantage    {'name': ..., keys}    f(reward, mask) -> advantage
+    bonuses      {name: {keys}, ...}    f(rollouts, mask) -> advantage
     loss         {'name': ..., keys}    f(logp, old_logp, advantage, mask)
     regularizers {name: {'coefficient': ..., keys}, ...}    f(tokens)
     aggregate    {'name': ..., keys}    f(mask) -> weights
@@ -16,9 +21,7 @@ bound once with `functools.partial`:
 
 import dataclasses
 import functools
-import inspect
-import numbers
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,47 +29,57 @@ import jax.numpy as jnp
 import ml_collections
 
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import (
-  advantages,
-  aggregate,
-  budgets,
-  losses,
-  regularizers,
-  selection,
-  shaping,
-)
-from lrm_jax.objectives.shaping import Memory
-from lrm_jax.structs import Rollouts, TokenTerms
+from lrm_jax.objectives import binding, regularizers, tables
+from lrm_jax.structs import Array, Memory, Rollouts, TokenTerms
 
 Function = Callable[..., Any]
-
-BUDGETS = {'constant': budgets.constant}
-SHAPING = {'outcome': shaping.outcome, 'truncation': shaping.truncation}
-SELECTION = {
-  'all_groups': selection.all_groups,
-  'dynamic_sampling': selection.dynamic_sampling,
-}
-ADVANTAGES = {
-  'batch_token_whiten': advantages.batch_token_whiten,
-  'group': advantages.group,
-  'group_mean': advantages.group_mean,
-}
-LOSSES = {'ppo_clip': losses.ppo_clip}
-REGULARIZERS = {
-  'entropy': regularizers.entropy,
-  'kl_k1': regularizers.kl_k1,
-  'kl_k2': regularizers.kl_k2,
-  'kl_k3': regularizers.kl_k3,
-}
-AGGREGATES = {
-  'fixed_length': aggregate.fixed_length,
-  'sequence_mean': aggregate.sequence_mean,
-  'sequence_sum': aggregate.sequence_sum,
-  'token_mean': aggregate.token_mean,
-}
+Memories = dict[str, Memory]
 
 _WHERE = 'config.objective'
-_TYPES = {float: numbers.Real, int: numbers.Integral}
+# The sum over tokens has another meaning for these losses.
+_AGGREGATE_OF = {
+  'discriminative_likelihood': 'group_mean',
+  'discriminative_ratio': 'group_mean',
+  'gspo': 'sequence_mean',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One function of a list of parts, its keys bound.
+
+  Attributes:
+    name: in its table.
+    function: the part itself.
+    memory: what it remembers at the start; None for a part that does not.
+    observe: `rollouts, memory -> memory`, called on the monitor's samples;
+      None for a part that does not look at them.
+  """
+
+  name: str
+  function: Function
+  memory: Memory | None = None
+  observe: Function | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One regularizer.
+
+  Attributes:
+    name: in its table.
+    coefficient: multiplies it.
+    function: `tokens -> [B, G, T]`.
+    prepare: `logp, old_logp, advantage, mask -> focus [B, G, T]`, called on
+      the whole mini-batch before its gradient is taken; None for most.
+    aggregate: its own; None for that of the recipe.
+  """
+
+  name: str
+  coefficient: float
+  function: Function
+  prepare: Function | None = None
+  aggregate: Function | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,57 +88,135 @@ class Recipe:
 
   Attributes:
     budget: `step -> cap`, an int32 scalar in response tokens.
-    shaping: functions `rollouts, memory -> reward [B, G], memory`.
+    target: `keys [B], cap -> [B]` int32, what the prompts ask for.
+    curriculum: `pass_rate [N] -> weight [N]`.
+    measures: functions `response -> float`.
+    revision: `rollouts -> (start, stop)`, both `[B, G]` int32.
+    shaping: functions `rollouts[, memory] -> reward [B, G][, memory]`.
     selection: `rollouts, reward -> keep [B, G]` bool.
+    oversampling: `memory -> factor`, problems drawn over problems wanted.
     advantage: `reward, mask -> [B, G]` or `[B, G, T]`.
+    bonuses: functions `rollouts, mask -> [B, G, T]`, added to the advantage.
     loss: `logp, old_logp, advantage, mask -> [B, G, T]`.
-    regularizers: pairs of a coefficient and `tokens -> [B, G, T]`.
+    regularizers: terms added to the loss.
     aggregate: `mask -> weights [B, G, T]`.
   """
 
   budget: Function
-  shaping: tuple[Function, ...]
+  target: Function
+  curriculum: Function
+  measures: tuple[Part, ...]
+  revision: Function
+  shaping: tuple[Part, ...]
   selection: Function
+  oversampling: Part
   advantage: Function
+  bonuses: tuple[Part, ...]
   loss: Function
-  regularizers: tuple[tuple[float, Function], ...]
+  regularizers: tuple[Term, ...]
   aggregate: Function
 
   @property
   def needs_reference(self) -> bool:
     """Whether `TokenTerms.ref_logp` is read at all."""
     return any(
-      coefficient != 0 and _unbound(function) in regularizers.REFERENCE_TERMS
-      for coefficient, function in self.regularizers
+      term.function.func in regularizers.REFERENCE_TERMS
+      for term in self._terms
     )
 
-  def reward(
-    self, rollouts: Rollouts, memory: Memory
-  ) -> tuple[jax.Array, Memory]:
-    """Sums the shaping rewards `[B, G]`; the memory passes through each."""
-    total = jnp.zeros(rollouts.correct.shape, jnp.float32)
-    for shape in self.shaping:
-      reward, memory = shape(rollouts, memory)
-      total = total + reward
-    return total, memory
+  @property
+  def needs_statistics(self) -> bool:
+    """Whether a mini-batch is looked at as a whole before its gradient."""
+    return any(term.prepare is not None for term in self._terms)
 
-  def token_loss(self, terms: TokenTerms) -> jax.Array:
-    """`loss + sum_k coefficient_k regularizer_k`, `[B, G, T]`.
+  @property
+  def observes(self) -> bool:
+    """Whether any part looks at the monitor's samples."""
+    return any(part.observe is not None for part in self.shaping)
+
+  def start_memory(self) -> Memories:
+    """What the parts remember before the first step, by their names."""
+    parts = (*self.shaping, self.oversampling)
+    return {p.name: p.memory for p in parts if p.memory is not None}
+
+  def reward(
+    self, rollouts: Rollouts, memories: Memories
+  ) -> tuple[jax.Array, Memories]:
+    """Sums the shaping rewards `[B, G]`; each part sees its own memory."""
+    total = jnp.zeros(rollouts.correct.shape, jnp.float32)
+    memories = dict(memories)
+    for part in self.shaping:
+      if part.memory is None:
+        reward = part.function(rollouts)
+      else:
+        reward, memory = part.function(rollouts, memories[part.name])
+        memories[part.name] = memory
+      total = total + reward
+    return total, memories
+
+  def observe(self, rollouts: Rollouts, memories: Memories) -> Memories:
+    """Shows the monitor's samples to the parts that look at them."""
+    memories = dict(memories)
+    for part in self.shaping:
+      if part.observe is not None:
+        memories[part.name] = part.observe(rollouts, memories[part.name])
+    return memories
+
+  def weights(self, mask: Array) -> dict[str, jax.Array]:
+    """The weights `[B, G, T]` of the loss, and of terms with their own."""
+    own = {t.name: t.aggregate(mask) for t in self._terms if t.aggregate}
+    return {'loss': self.aggregate(mask)} | own
+
+  def focus(
+    self, logp: Array, old_logp: Array, advantage: Array, mask: Array
+  ) -> dict[str, jax.Array]:
+    """What the terms with a `prepare` make of the whole mini-batch."""
+    return {
+      term.name: jax.lax.stop_gradient(
+        term.prepare(logp, old_logp, advantage, mask)
+      )
+      for term in self._terms
+      if term.prepare is not None
+    }
+
+  def total(
+    self,
+    terms: TokenTerms,
+    weights: dict[str, Array],
+    focus: dict[str, Array],
+  ) -> jax.Array:
+    """`sum(loss * w) + sum_k coefficient_k sum(regularizer_k * w_k)`.
 
     A coefficient of 0 switches its term off: nothing is computed for it.
+
+    Args:
+      terms: of the groups at hand.
+      weights: `weights` of the whole mini-batch, at these groups.
+      focus: `focus` of the whole mini-batch, at these groups.
+
+    Returns:
+      The scalar loss.
     """
-    total = self.loss(terms.logp, terms.old_logp, terms.advantage, terms.mask)
-    for coefficient, function in self.regularizers:
-      if coefficient != 0:
-        total = total + coefficient * function(terms)
+    values = self.loss(terms.logp, terms.old_logp, terms.advantage, terms.mask)
+    total = jnp.sum(values * weights['loss'])
+    for term in self._terms:
+      seen = terms
+      if term.prepare is not None:
+        seen = dataclasses.replace(terms, focus=focus[term.name])
+      weight = weights['loss' if term.aggregate is None else term.name]
+      total += term.coefficient * jnp.sum(term.function(seen) * weight)
     return total
+
+  @property
+  def _terms(self) -> tuple[Term, ...]:
+    return tuple(t for t in self.regularizers if t.coefficient != 0)
 
 
 def build(config: ml_collections.ConfigDict) -> Recipe:
   """Builds the recipe that `config.objective` describes.
 
-  Shaping functions and regularizers come in alphabetical order, the order in
-  which a `ConfigDict` keeps its keys.
+  Lists of parts come in alphabetical order, the order in which a `ConfigDict`
+  keeps its keys; they are sums, so it does not matter.
 
   Args:
     config: the whole configuration; only `objective` is read.
@@ -135,124 +226,110 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
 
   Raises:
     UserError: an unknown name, an unknown or missing key, a value of the
-      wrong type, or no shaping at all.
+      wrong type, no shaping at all, or parts that do not go together.
   """
-  objective = _items(_WHERE, config.objective)
+  objective = binding.items(_WHERE, config.objective)
   parts = [field.name for field in dataclasses.fields(Recipe)]
-  _check_keys(_WHERE, 'a recipe', objective, parts, parts)
-  rewards = _items(f'{_WHERE}.shaping', objective['shaping'])
-  if not rewards:
+  binding.check_keys(_WHERE, 'a recipe', objective, parts, parts)
+  one = functools.partial(_one, objective)
+  many = functools.partial(_many, objective)
+  shaping = many('shaping', tables.SHAPING)
+  if not shaping:
     raise UserError(
       f'{_WHERE}.shaping = {{}}: nothing to reward; choose one or more of '
-      f'{_join(SHAPING)}'
+      f'{binding.join(tables.SHAPING)}'
     )
-  terms = _items(f'{_WHERE}.regularizers', objective['regularizers'])
+  loss, aggregate = (
+    one('loss', tables.LOSSES),
+    one('aggregate', tables.AGGREGATES),
+  )
+  _check_aggregate(loss.name, aggregate.name)
   return Recipe(
-    budget=_named('budget', BUDGETS, objective),
-    shaping=tuple(
-      _bind(f'{_WHERE}.shaping', name, SHAPING, rewards[name])
-      for name in sorted(rewards)
-    ),
-    selection=_named('selection', SELECTION, objective),
-    advantage=_named('advantage', ADVANTAGES, objective),
-    loss=_named('loss', LOSSES, objective),
-    regularizers=tuple(_weighted(name, terms[name]) for name in sorted(terms)),
-    aggregate=_named('aggregate', AGGREGATES, objective),
+    budget=one('budget', tables.BUDGETS).function,
+    target=one('target', tables.TARGETS).function,
+    curriculum=one('curriculum', tables.CURRICULA).function,
+    measures=many('measures', tables.MEASURES),
+    revision=one('revision', tables.REVISIONS).function,
+    shaping=shaping,
+    selection=one('selection', tables.SELECTION).function,
+    oversampling=one('oversampling', tables.OVERSAMPLING),
+    advantage=one('advantage', tables.ADVANTAGES).function,
+    bonuses=many('bonuses', tables.BONUSES),
+    loss=loss.function,
+    regularizers=_terms(objective),
+    aggregate=aggregate.function,
   )
 
 
-def _named(part: str, table: dict[str, Function], objective: dict) -> Function:
-  """One function from `{'name': ..., keys}`."""
+def _one(objective: dict, part: str, table: dict[str, Function]) -> Part:
+  """One part from `{'name': ..., keys}`."""
   where = f'{_WHERE}.{part}'
-  keywords = _items(where, objective[part])
+  keywords = binding.items(where, objective[part])
   if 'name' not in keywords:
-    raise UserError(f"{where}: no key 'name'; choose from {_join(table)}")
-  return _bind(where, keywords.pop('name'), table, keywords)
+    raise UserError(
+      f"{where}: no key 'name'; choose from {binding.join(table)}"
+    )
+  return _part(where, keywords.pop('name'), table, keywords)
 
 
-def _weighted(name: str, section: Any) -> tuple[float, Function]:
-  """One regularizer from `{'coefficient': ..., keys}`."""
+def _many(
+  objective: dict, part: str, table: dict[str, Function]
+) -> tuple[Part, ...]:
+  """Parts from `{name: {keys}, ...}`."""
+  where = f'{_WHERE}.{part}'
+  section = binding.items(where, objective[part])
+  return tuple(
+    _part(where, name, table, section[name]) for name in sorted(section)
+  )
+
+
+def _part(
+  where: str, name: str, table: dict[str, Function], section: Any
+) -> Part:
+  function = binding.bind(where, name, table, section)
+  memory = observe = None
+  if name in tables.MEMORIES:
+    memory = binding.companion(tables.MEMORIES[name], function)()
+  if name in tables.OBSERVERS:
+    observe = binding.companion(tables.OBSERVERS[name], function)
+  return Part(name, function, memory, observe)
+
+
+def _terms(objective: dict) -> tuple[Term, ...]:
+  """Regularizers from `{name: {'coefficient': ..., keys}, ...}`.
+
+  The key `aggregate`, a name, gives a term denominators of its own.
+  """
   where = f'{_WHERE}.regularizers'
-  keywords = _items(f'{where}.{name}', section)
-  _find(where, name, REGULARIZERS)  # an unknown name is the first thing to say
-  if 'coefficient' not in keywords:
-    raise UserError(
-      f"{where}.{name}: no key 'coefficient'; give a number (0 for off)"
-    )
-  coefficient = keywords.pop('coefficient')
-  _check_type(f'{where}.{name}.coefficient', coefficient, float)
-  return coefficient, _bind(where, name, REGULARIZERS, keywords)
-
-
-def _bind(
-  where: str, name: Any, table: dict[str, Function], section: Any
-) -> Function:
-  """Looks a function up and binds its keyword-only parameters."""
-  function = _find(where, name, table)
-  keywords = _items(f'{where}.{name}', section)
-  parameters = {
-    key: parameter
-    for key, parameter in inspect.signature(function).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-  }
-  required = [k for k, p in parameters.items() if p.default is p.empty]
-  _check_keys(where, name, keywords, list(parameters), required)
-  for key, value in keywords.items():
-    _check_type(f'{where}: {name}.{key}', value, parameters[key].annotation)
-  return functools.partial(function, **keywords)
-
-
-def _find(where: str, name: Any, table: dict[str, Function]) -> Function:
-  if name not in table:
-    raise UserError(
-      f'{where}: no function is named {name!r}; choose from {_join(table)}'
-    )
-  return table[name]
-
-
-def _items(where: str, section: Any) -> dict[str, Any]:
-  """A shallow copy of a section as a plain dict."""
-  if not isinstance(section, dict | ml_collections.ConfigDict):
-    raise UserError(
-      f'{where} = {section!r}: not a section; give a dict of keys'
-    )
-  return dict(section.items())
-
-
-def _check_keys(
-  where: str,
-  name: str,
-  given: Collection[str],
-  allowed: Collection[str],
-  required: Collection[str],
-) -> None:
-  for key in given:
-    if key not in allowed:
+  section = binding.items(where, objective['regularizers'])
+  terms = []
+  for name in sorted(section):
+    keywords = binding.items(f'{where}.{name}', section[name])
+    binding.find(where, name, tables.REGULARIZERS)  # the first thing to say
+    if 'coefficient' not in keywords:
       raise UserError(
-        f'{where}: unknown key {key!r}; {name} takes {_join(allowed)}'
+        f"{where}.{name}: no key 'coefficient'; give a number (0 for off)"
       )
-  for key in required:
-    if key not in given:
-      raise UserError(
-        f'{where}: no key {key!r}; {name} needs {_join(required)}'
+    coefficient = keywords.pop('coefficient')
+    binding.check_type(f'{where}.{name}.coefficient', coefficient, float)
+    aggregate = prepare = None
+    if 'aggregate' in keywords:
+      aggregate = binding.bind(
+        f'{where}.{name}.aggregate',
+        keywords.pop('aggregate'),
+        tables.AGGREGATES,
+        {},
       )
+    function = binding.bind(where, name, tables.REGULARIZERS, keywords)
+    if name in tables.PREPARERS:
+      prepare = binding.companion(tables.PREPARERS[name], function)
+    terms.append(Term(name, coefficient, function, prepare, aggregate))
+  return tuple(terms)
 
 
-def _check_type(where: str, value: Any, annotation: Any) -> None:
-  """A whole number is a good float; a bool is no number."""
-  expected = _TYPES[annotation] if annotation in _TYPES else annotation
-  expected_name = inspect.formatannotation(annotation)
-  is_misplaced_bool = isinstance(value, bool) and annotation is not bool
-  if is_misplaced_bool or not isinstance(value, expected):
+def _check_aggregate(loss: str, aggregate: str) -> None:
+  if loss in _AGGREGATE_OF and aggregate != _AGGREGATE_OF[loss]:
     raise UserError(
-      f'{where} = {value!r}: give a value of type {expected_name}'
+      f'{_WHERE}.aggregate = {aggregate!r}: the loss {loss} is defined with '
+      f'{_AGGREGATE_OF[loss]}; use that'
     )
-
-
-def _join(names: Collection[str]) -> str:
-  return ', '.join(names) if names else 'no keys'
-
-
-def _unbound(function: Function) -> Function:
-  is_partial = isinstance(function, functools.partial)
-  return function.func if is_partial else function

@@ -9,6 +9,7 @@ import pytest
 
 from lrm_jax.objectives import advantages
 from tests.objectives import reference
+from tests.objectives.reference import advantages as expected_advantages
 
 EAGER = {
   'group': advantages.group,
@@ -18,11 +19,11 @@ EAGER = {
 }
 EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
 REFERENCES = {
-  'group': functools.partial(reference.group, ddof=1, eps=1e-6),
-  'group_population': functools.partial(reference.group, ddof=0, eps=1e-4),
-  'group_mean': reference.group_mean,
+  'group': functools.partial(expected_advantages.group, ddof=1, eps=1e-6),
+  'group_population': functools.partial(expected_advantages.group, ddof=0, eps=1e-4),
+  'group_mean': expected_advantages.group_mean,
   'batch_token_whiten': functools.partial(
-    reference.batch_token_whiten, eps=1e-8
+    expected_advantages.batch_token_whiten, eps=1e-8
   ),
 }
 

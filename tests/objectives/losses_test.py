@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from lrm_jax.errors import UserError
 from lrm_jax.objectives import losses
 from tests.objectives import reference
+from tests.objectives.reference import losses as expected_losses
 
 DLER = {'low': 0.2, 'high': 0.28, 'dual': 10.0}
 EVERY = [{}, DLER, {'low': 0.2, 'high': 0.28, 'dual': 1.5}]
@@ -76,7 +77,7 @@ def test_equals_the_loops(keywords, seed):
   convention = {'low': 0.2, 'high': 0.2, 'dual': math.inf} | keywords
   np.testing.assert_allclose(
     ppo_clip(logp, old_logp, advantage, mask, **keywords),
-    reference.ppo_clip(logp, old_logp, advantage, mask, **convention),
+    expected_losses.ppo_clip(logp, old_logp, advantage, mask, **convention),
     rtol=1e-6,
     atol=1e-6,
   )

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrm_jax.objectives import shaping
+from lrm_jax.objectives.shaping import capped
 from tests.objectives import reference
+from tests.objectives.reference import shaping_capped
 
 # One column per case; problem 0 has a cap of 5 tokens, problem 1 of 3.
 #   right | wrong | right, truncated | wrong, truncated | right, long
@@ -21,17 +22,17 @@ CASES = reference.rollouts(
 
 
 def test_outcome_is_the_verdict():
-  reward, _ = shaping.outcome(CASES, {})
+  reward = capped.outcome(CASES)
   np.testing.assert_array_equal(reward, [[1, 0, 1, 0, 1], [1, 0, 1, 0, 1]])
 
 
 def test_truncation_as_in_the_paper():
-  reward, _ = shaping.truncation(CASES, {})
+  reward = capped.truncation(CASES)
   np.testing.assert_array_equal(reward, [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0]])
 
 
 def test_truncation_as_released():
-  reward, _ = shaping.truncation(CASES, {}, stop_properly=0.1)
+  reward = capped.truncation(CASES, stop_properly=0.1)
   tenth = np.float32(0.1)
   np.testing.assert_array_equal(
     reward, [[1, 0, tenth, 0, 0], [1, 0, tenth, 0, 0]]
@@ -48,30 +49,22 @@ def test_truncation_equals_the_loops(stop_properly):
     truncated=rng.integers(0, 2, shape),
     cap=rng.integers(2, 8, shape[0]),
   )
-  reward, _ = shaping.truncation(rollouts, {}, stop_properly=stop_properly)
-  expected = reference.truncation(rollouts, stop_properly)
+  reward = capped.truncation(rollouts, stop_properly=stop_properly)
+  expected = shaping_capped.truncation(rollouts, stop_properly)
   assert len(np.unique(expected)) == (3 if stop_properly else 2)
   np.testing.assert_allclose(reward, expected, atol=1e-7)
-
-
-@pytest.mark.parametrize('function', [shaping.outcome, shaping.truncation])
-def test_types_and_memory(function):
-  memory = {'records': jnp.arange(3)}
-  reward, after = function(CASES, memory)
-  assert reward.dtype == jnp.float32
-  assert after is memory
 
 
 @pytest.mark.parametrize(
   'function',
   [
-    shaping.outcome,
-    functools.partial(shaping.truncation, stop_properly=0.1),
+    capped.outcome,
+    functools.partial(capped.truncation, stop_properly=0.1),
   ],
 )
 def test_jit_equals_eager(function):
   np.testing.assert_array_equal(
-    jax.jit(function)(CASES, {})[0], function(CASES, {})[0]
+    jax.jit(function)(CASES), function(CASES)
   )
 
 
@@ -79,5 +72,5 @@ def test_all_truncated():
   rollouts = reference.rollouts(
     correct=[[0, 0]], length=[[4, 4]], truncated=[[1, 1]], cap=[4]
   )
-  for function in (shaping.outcome, shaping.truncation):
-    np.testing.assert_array_equal(function(rollouts, {})[0], [[0, 0]])
+  for function in (capped.outcome, capped.truncation):
+    np.testing.assert_array_equal(function(rollouts), [[0, 0]])

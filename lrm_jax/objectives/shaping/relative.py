@@ -1,0 +1,1 @@
+"""Rewards that compare the lengths of a group's responses."""

@@ -1,0 +1,1 @@
+"""Rewards that remember: records, multipliers, length statistics."""
