@@ -5,6 +5,8 @@ Other configs import this one and change a few lines. Lengths are in tokens.
 
 from ml_collections import config_dict
 
+from configs import objectives
+
 
 def get_config() -> config_dict.ConfigDict:
   """DLER on the embedded tiny LRM."""
@@ -24,11 +26,13 @@ def get_config() -> config_dict.ConfigDict:
       eval='chain_arithmetic',  # likewise
       eval_split='heldout',  # likewise
       dir=config_dict.placeholder(str),  # of TFDS; None: its default
-      instruction='',  # appended to every question
+      instruction='',  # appended to every question; may state the {target}
+      pass_rates=config_dict.placeholder(str),  # for a curriculum: a file
       max_prompt_tokens=40,  # a longer prompt is an error
     ),
     train=dict(
-      steps=200,  # RL steps
+      steps=200,  # RL steps at most
+      token_budget=0,  # sampled response tokens that end the run; 0: no limit
       problems=32,  # B, problems in a batch
       samples=8,  # G, responses per problem
       max_tokens=96,  # T, room for a response; budgets stay below
@@ -40,6 +44,8 @@ def get_config() -> config_dict.ConfigDict:
       groups=16,  # problems in a micro-batch at most
       logit_chunk=4096,  # tokens whose logits exist at a time
       logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
+      monitor_every=0,  # steps; for a recipe that observes a monitor
+      monitor_problems=0,  # its size: the last ones of the training data
       checkpoint_every=50,  # steps
       keep_checkpoints=2,  # the newest ones
       rollouts_every=1,  # steps; rollouts/step_NNNNNN.jsonl.gz; 0: never
@@ -53,6 +59,7 @@ def get_config() -> config_dict.ConfigDict:
       samples=8,  # per problem
       max_tokens=384,  # room for a response
       temperature=1.0,  # 0: greedy
+      target=0,  # what its prompts ask for, where the instruction states it
       every=0,  # steps; 0: only before and after
     ),
     optimizer=dict(
@@ -69,31 +76,5 @@ def get_config() -> config_dict.ConfigDict:
       clip_norm=1.0,  # of the global gradient
     ),
   )
-  config.objective = dler(cap=96)
+  config.objective = objectives.dler(cap=96)
   return config.lock()
-
-
-def dler(cap: int) -> config_dict.ConfigDict:
-  """DLER (arXiv 2510.15110); see `objectives/recipe.py`."""
-  return config_dict.create(
-    budget=dict(name='constant', cap=cap),
-    shaping=dict(truncation=dict(stop_properly=0.0)),
-    selection=dict(name='dynamic_sampling'),
-    advantage=dict(name='batch_token_whiten', eps=1e-8),
-    loss=dict(name='ppo_clip', low=0.2, high=0.28, dual=10.0),
-    regularizers=dict(kl_k2=dict(coefficient=5e-4)),
-    aggregate=dict(name='token_mean'),
-  )
-
-
-def grpo(cap: int) -> config_dict.ConfigDict:
-  """GRPO (arXiv 2402.03300, section 4.1) as verl computes it."""
-  return config_dict.create(
-    budget=dict(name='constant', cap=cap),
-    shaping=dict(outcome=dict()),
-    selection=dict(name='all_groups'),
-    advantage=dict(name='group', ddof=1, eps=1e-6),
-    loss=dict(name='ppo_clip', low=0.2, high=0.2),
-    regularizers=dict(kl_k3=dict(coefficient=0.04)),
-    aggregate=dict(name='sequence_mean'),
-  )

@@ -6,7 +6,6 @@ shows here, before anything is written.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,27 +13,26 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from lrm_jax import assets, errors, optim, rollout, train_step
+from lrm_jax import assets, checks, errors, optim, rollout, train_step
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
-from lrm_jax.data import pipeline, sources
+from lrm_jax.data import pass_rates, pipeline, sources
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
+from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.engine import Sampler
-from lrm_jax.structs import Problem, TokenTerms, TrainState
+from lrm_jax.structs import Problem, TrainState
 from lrm_jax.tokenization import base as tokenization
-
-# Longer sets than this are generated, one template for all of them.
-CHECKED_PROMPTS = 200_000
-GENERATED_PROMPTS = 1000
 
 
 @dataclasses.dataclass
 class Experiment:
   """Everything a run holds.
 
-  Only `state`, `memory`, `stream` and `seconds` (of all steps so far) change.
+  Only `state`, `memory`, `stream`, `seconds` and `sampled_tokens` (both of all
+  steps so far) change.
   """
 
   config: ml_collections.ConfigDict
@@ -45,13 +43,19 @@ class Experiment:
   eval_collector: rollout.Collector
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
+  monitor_problems: Sequence[Problem]
+  target: Callable[..., Any]
+  revision: Callable[..., Any]
+  observe: Callable[..., Any]
+  score: Callable[..., Any]
   shape: Callable[..., Any]
   credit: Callable[..., Any]
   update: Callable[..., Any]
   state: TrainState
   ref_params: Any
-  memory: dict[str, Any]
+  memory: MemoryStore
   seconds: float = 0.0
+  sampled_tokens: int = 0
 
 
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
@@ -66,11 +70,8 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   )
   tokenizer = tokenization.load(directory)
   huggingface.check_vocabulary(model, tokenizer)
-  check_sizes(config, model)
-  check_recipe(config, recipe)
-  collector = functools.partial(
-    make_collector, config, model, tokenizer, grader
-  )
+  checks.check_sizes(config, model)
+  checks.check_recipe(config, recipe)
   train_problems = sources.load_problems(
     config.data.train, split=config.data.train_split, data_dir=config.data.dir
   )
@@ -81,7 +82,13 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     data_dir=config.data.dir,
   )
   for problems in (train_problems, eval_problems):
-    check_prompts(config, tokenizer, problems)
+    checks.check_prompts(config, tokenizer, problems)
+  train_problems, monitor_problems = split_monitor(
+    config, recipe, train_problems
+  )
+  collector = functools.partial(
+    make_collector, config, model, tokenizer, grader
+  )
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
   )
@@ -91,11 +98,23 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     model=model,
     tokenizer=tokenizer,
     recipe=recipe,
-    collector=collector(config.train.samples, config.train.max_tokens),
+    collector=dataclasses.replace(
+      collector(config.train.samples, config.train.max_tokens),
+      measures={part.name: part.function for part in recipe.measures},
+    ),
     eval_collector=collector(config.eval.samples, config.eval.max_tokens),
     eval_problems=eval_problems,
     stream=pipeline.ProblemStream(
-      train_problems, batch_size=config.train.problems, seed=config.seed
+      train_problems, seed=config.seed, chance=chances(config, recipe)
+    ),
+    monitor_problems=monitor_problems,
+    target=train_step.make_target(recipe),
+    revision=jax.jit(recipe.revision),
+    observe=jax.jit(recipe.observe),
+    score=train_step.make_score(
+      model,
+      temperature=config.train.temperature,
+      chunk=config.train.logit_chunk,
     ),
     shape=train_step.make_shape(recipe),
     credit=train_step.make_credit(recipe),
@@ -111,7 +130,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     ref_params=jax.tree.map(jnp.copy, params)
     if recipe.needs_reference
     else None,
-    memory={},
+    memory=MemoryStore(recipe.start_memory()),
   )
 
 
@@ -145,98 +164,41 @@ def mutable_keys(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   return ('train.steps',) if config.optimizer.schedule == 'constant' else ()
 
 
-def check_prompts(
+def split_monitor(
   config: ml_collections.ConfigDict,
-  tokenizer: tokenization.Tokenizer,
+  recipe: recipe_lib.Recipe,
   problems: Sequence[Problem],
-) -> None:
-  """Encodes every prompt once: a too long one must not end a run midway.
-
-  Of a generated set, which is longer than any file, only the start.
-  """
-  count = len(problems)
-  if count > CHECKED_PROMPTS:
-    count = GENERATED_PROMPTS
-  for i in range(count):
-    pipeline.encode_problems(
-      tokenizer,
-      [problems[i]],
-      config.data.max_prompt_tokens,
-      config.data.instruction,
+) -> tuple[Sequence[Problem], list[Problem]]:
+  """(to train on, to observe): the last ones are the monitor's."""
+  if not recipe.observes:
+    return problems, []
+  count, rest = (
+    config.train.monitor_problems,
+    len(problems) - config.train.monitor_problems,
+  )
+  if config.train.monitor_every < 1 or not 0 < count < len(problems):
+    raise errors.UserError(
+      f'train.monitor_every={config.train.monitor_every} and '
+      f'train.monitor_problems={count} of {len(problems)}: the recipe observes '
+      'a monitor; give both, and leave problems to train on'
     )
+  monitor = [problems[i] for i in range(rest, len(problems))]
+  return dataclasses.replace(problems, length=rest), monitor
 
 
-def check_recipe(
+def chances(
   config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
-) -> None:
-  """Calls every part that can refuse its numbers, on shapes alone."""
-  token = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
-  terms = TokenTerms(*[token] * len(dataclasses.fields(TokenTerms)))
-  jax.eval_shape(recipe.token_loss, terms)
-  jax.eval_shape(recipe.aggregate, token)
-  cap, room = int(recipe.budget(1)), config.train.max_tokens
-  if not 1 <= cap <= room:
-    raise errors.UserError(
-      f'objective.budget.cap gives {cap} tokens; train.max_tokens allows 1 to '
-      f'{room}; change one of them'
-    )
-
-
-def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
-  """Refuses sizes that cannot work, before anything is written."""
-  check_numbers(config)
-  sizes = config.train
-  prompt = config.data.max_prompt_tokens
-  longest = prompt + max(sizes.max_tokens, config.eval.max_tokens)
-  if longest > model.max_positions:
-    raise errors.UserError(
-      f'data.max_prompt_tokens={prompt} and max_tokens make sequences of '
-      f'{longest} tokens; the window of {config.model.path} is '
-      f'{model.max_positions}; lower one of them'
-    )
-  if prompt + sizes.max_tokens > sizes.row_length:
-    raise errors.UserError(
-      f'train.row_length={sizes.row_length} is below data.max_prompt_tokens + '
-      f'train.max_tokens = {prompt + sizes.max_tokens}; raise it'
-    )
-  if sizes.rows < sizes.samples:
-    raise errors.UserError(
-      f'train.rows={sizes.rows} is below train.samples={sizes.samples}; a '
-      'micro-batch must hold a whole group; raise train.rows'
-    )
-  if sizes.problems % sizes.mini_batches:
-    raise errors.UserError(
-      f'train.mini_batches={sizes.mini_batches} does not divide '
-      f'train.problems={sizes.problems}; change one of them'
-    )
-
-
-def check_numbers(config: ml_collections.ConfigDict) -> None:
-  """Refuses numbers out of their range, and parameters too coarse to train."""
-  positive = {
-    'train': (
-      'problems samples max_tokens max_rounds mini_batches temperature rows '
-      'row_length groups logit_chunk checkpoint_every keep_checkpoints'
-    ),
-    'sampler': 'batch check_every',
-    'eval': 'samples max_tokens',
-  }
-  for section, names in positive.items():
-    for name in names.split():
-      value = config[section][name]
-      if not 0 < value < math.inf:
-        raise errors.UserError(
-          f'{section}.{name}={value} must be positive and finite'
-        )
-  if not 0 <= config.eval.temperature < math.inf:
-    raise errors.UserError(
-      f'eval.temperature={config.eval.temperature} must not be negative'
-    )
-  if config.model.param_dtype != 'float32':
-    raise errors.UserError(
-      f'model.param_dtype={config.model.param_dtype!r}: the steps of training '
-      "are smaller than its spacing; use 'float32', and compute_dtype for speed"
-    )
+) -> Callable[[Problem], float] | None:
+  """The curriculum as a probability per problem; None without pass rates."""
+  if config.data.pass_rates is None:
+    if recipe.curriculum.func is not curricula.uniform:
+      raise errors.UserError(
+        'objective.curriculum goes by pass rates and data.pass_rates is not '
+        'set; give the summary.json of an `lrm eval` on these problems'
+      )
+    return None
+  rates = pass_rates.load(assets.resolve_file(config.data.pass_rates))
+  return pass_rates.chance(rates, recipe.curriculum)
 
 
 def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
@@ -244,20 +206,30 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   step = checkpoints.latest_step()
   if step is None:
     return
-  like = {'train': experiment.state, 'memory': experiment.memory}
-  state, host = checkpoints.restore(step, like)
-  experiment.state, experiment.memory = state['train'], state['memory']
+  host = checkpoints.restore_host(step)
+  ids = host['problem_ids']
+  like = {
+    'train': experiment.state,
+    'memory': experiment.memory.like(len(ids)),
+  }
+  state = checkpoints.restore_state(step, like)
+  experiment.state = state['train']
+  experiment.memory.set_state(state['memory'], ids)
   experiment.stream.set_state(host['stream'])
   experiment.seconds = host['seconds']
+  experiment.sampled_tokens = host['sampled_tokens']
 
 
 def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   """Writes a checkpoint of the steps completed so far."""
+  memory, ids = experiment.memory.get_state()
   checkpoints.save(
     int(experiment.state.step),
-    {'train': experiment.state, 'memory': experiment.memory},
+    {'train': experiment.state, 'memory': memory},
     {
+      'problem_ids': ids,
       'stream': experiment.stream.get_state(),
       'seconds': experiment.seconds,
+      'sampled_tokens': experiment.sampled_tokens,
     },
   )

@@ -2,14 +2,16 @@
 
 import bisect
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.models.transformer import Params
+from lrm_jax.objectives.measures import Response
 from lrm_jax.rewards.pool import Grader
+from lrm_jax.sampler import engine
 from lrm_jax.sampler.engine import Sampler, Samples
 from lrm_jax.structs import Problem, Rollouts
 from lrm_jax.tokenization import base
@@ -26,6 +28,7 @@ class Collector:
     grader: compares them with the gold answers.
     max_prompt_tokens: P; a longer prompt is an error.
     instruction: appended to every question; '' for none.
+    measures: name -> `response -> float`, see `objectives/measures.py`.
   """
 
   tokenizer: Tokenizer
@@ -33,6 +36,9 @@ class Collector:
   grader: Grader
   max_prompt_tokens: int
   instruction: str = ''
+  measures: dict[str, Callable[[Response], float]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def collect(
     self,
@@ -42,6 +48,8 @@ class Collector:
     cap: int | np.ndarray,
     key: jax.Array,
     temperature: float,
+    target: int | np.ndarray = 0,
+    step: int = 0,
   ) -> Rollouts:
     """Samples and grades G responses to each problem (phases 2 and 3).
 
@@ -51,14 +59,22 @@ class Collector:
       cap: response tokens, one number or `[B]`.
       key: of the random stream.
       temperature: of sampling.
+      target: what the prompts ask for, one number or `[B]`; read where the
+        instruction states it.
+      step: of training, stored with the rollouts.
 
     Returns:
       NumPy arrays, in the order of the problems.
     """
+    numbers = lambda x: np.broadcast_to(np.asarray(x, np.int32), len(problems))
+    caps, targets = numbers(cap), numbers(target)
     ids, length = pipeline.encode_problems(
-      self.tokenizer, problems, self.max_prompt_tokens, self.instruction
+      self.tokenizer,
+      problems,
+      self.max_prompt_tokens,
+      self.instruction,
+      targets if prompts.states_target(self.instruction) else None,
     )
-    caps = np.broadcast_to(np.asarray(cap, np.int32), len(problems))
     samples = self.sampler.generate(
       params,
       ids,
@@ -68,21 +84,74 @@ class Collector:
       key=key,
       temperature=temperature,
     )
-    texts = self._decode(samples)
-    samples = self._find_close(samples, texts)
     return Rollouts(
       prompt_ids=ids,
       prompt_length=length,
-      response_ids=samples.response_ids,
-      length=samples.length,
-      thinking_length=samples.thinking_length,
-      sampler_logp=samples.logp,
-      truncated=samples.truncated,
-      think_closed=samples.think_closed,
-      correct=self._grade(problems, texts),
       cap=caps,
-      problem_index=np.arange(len(problems), dtype=np.int32),
+      target=targets,
+      step=numbers(step),
+      problem_index=first_rows(problems),
+      removed=np.zeros_like(samples.length),
+      **self._read(problems, samples),
     )
+
+  def revise(
+    self,
+    problems: Sequence[Problem],
+    rollouts: Rollouts,
+    start: np.ndarray,
+    stop: np.ndarray,
+  ) -> Rollouts:
+    """Takes tokens out of responses and grades those again.
+
+    What follows the removed tokens was sampled behind another text, so its
+    `sampler_logp` is not known: it becomes NaN. A response that loses its end
+    counts as truncated.
+
+    Args:
+      problems: B of them.
+      rollouts: their responses.
+      start: `[B, G]`, the first token that goes.
+      stop: `[B, G]`, the first that stays again; `start` for no change.
+
+    Returns:
+      The rollouts with the changed responses.
+    """
+    rows = np.flatnonzero((stop > start).any(1))
+    if not len(rows):
+      return rollouts
+    part = jax.tree.map(lambda x: x[rows], rollouts)
+    samples = _remove(part, start[rows], stop[rows], self.tokenizer.pad_id)
+    closed, thinking = engine.find_first(
+      samples.response_ids, samples.length, self.sampler.think_close_ids
+    )
+    samples = dataclasses.replace(
+      samples, think_closed=closed, thinking_length=thinking
+    )
+    changed = self._read([problems[row] for row in rows], samples)
+    changed['removed'] = part.removed + (stop - start)[rows]
+    fields = {}
+    for name, values in changed.items():
+      old = getattr(rollouts, name)
+      fields[name] = jax.tree.map(lambda x, y: _put(x, rows, y), old, values)
+    return dataclasses.replace(rollouts, **fields)
+
+  def _read(self, problems: Sequence[Problem], samples: Samples) -> dict:
+    """The fields of `Rollouts` that depend on the responses alone."""
+    texts = self._decode(samples)
+    samples = self._find_close(samples, texts)
+    correct, answered = self._grade(problems, texts)
+    return {
+      'response_ids': samples.response_ids,
+      'length': samples.length,
+      'thinking_length': samples.thinking_length,
+      'sampler_logp': samples.logp,
+      'truncated': samples.truncated,
+      'think_closed': samples.think_closed,
+      'correct': correct,
+      'answered': answered,
+      'measures': self._measure(problems, samples, texts, correct),
+    }
 
   def _decode(self, samples: Samples) -> list[list[str]]:
     """B lists of G responses."""
@@ -93,15 +162,46 @@ class Collector:
 
   def _grade(
     self, problems: Sequence[Problem], texts: list[list[str]]
-  ) -> np.ndarray:
-    """`[B, G]` float32, 1 where the verifier finds the gold answer."""
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Both `[B, G]`: 1.0 where right, True where there is an answer."""
     pairs = [
       (text, problem.answer)
       for problem, group in zip(problems, texts, strict=True)
       for text in group
     ]
-    correct = [verdict.correct for verdict in self.grader.grade(pairs)]
-    return np.array(correct, np.float32).reshape(len(problems), -1)
+    verdicts = self.grader.grade(pairs)
+    shape = (len(problems), -1)
+    correct = np.array([v.correct for v in verdicts], np.float32)
+    answered = np.array([v.extracted is not None for v in verdicts])
+    return correct.reshape(shape), answered.reshape(shape)
+
+  def _measure(
+    self,
+    problems: Sequence[Problem],
+    samples: Samples,
+    texts: list[list[str]],
+    correct: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    """Each measure of each response, `[B, G]` float32."""
+    if not self.measures:
+      return {}
+    found = {
+      name: np.zeros(correct.shape, np.float32) for name in self.measures
+    }
+    for at in np.ndindex(correct.shape):
+      text = texts[at[0]][at[1]]
+      response = Response(
+        text=text,
+        ids=samples.response_ids[at][: samples.length[at]].tolist(),
+        thinking=prompts.split_response(text)[0],
+        thinking_length=int(samples.thinking_length[at]),
+        gold=problems[at[0]].answer,
+        correct=bool(correct[at]),
+        tokenizer=self.tokenizer,
+      )
+      for name, measure in self.measures.items():
+        found[name][at] = measure(response)
+    return found
 
   def _find_close(self, samples: Samples, texts: list[list[str]]) -> Samples:
     """Finds `</think>` in the text where it is not a token of its own.
@@ -128,6 +228,46 @@ class Collector:
     return dataclasses.replace(
       samples, think_closed=closed, thinking_length=thinking
     )
+
+
+def first_rows(problems: Sequence[Problem]) -> np.ndarray:
+  """`[B]` int32: the first row with the same problem id."""
+  seen: dict[str, int] = {}
+  rows = [seen.setdefault(p.id, row) for row, p in enumerate(problems)]
+  return np.array(rows, np.int32)
+
+
+def _remove(
+  rollouts: Rollouts, start: np.ndarray, stop: np.ndarray, pad_id: int
+) -> Samples:
+  """Samples without the tokens `start <= t < stop`."""
+  ids = rollouts.response_ids.copy()
+  logp = rollouts.sampler_logp.copy()
+  length = rollouts.length - (stop - start)
+  for at in np.argwhere(stop > start):
+    at = tuple(at)
+    end = rollouts.length[at]
+    tail = rollouts.response_ids[at][stop[at] : end]
+    ids[at][start[at] :] = pad_id
+    ids[at][start[at] : start[at] + len(tail)] = tail
+    logp[at][start[at] :] = 0
+    logp[at][start[at] : start[at] + len(tail)] = np.nan
+  loses_end = (stop > start) & (stop >= rollouts.length)
+  return Samples(
+    response_ids=ids,
+    logp=logp,
+    length=length.astype(np.int32),
+    truncated=rollouts.truncated | loses_end,
+    think_closed=rollouts.think_closed,
+    thinking_length=rollouts.thinking_length,
+  )
+
+
+def _put(values: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+  """A copy with some rows replaced."""
+  values = values.copy()
+  values[rows] = new
+  return values
 
 
 def response_rows(

@@ -73,7 +73,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
-    state, host = checkpoints.restore(checkpoints.latest_step(), state)
+    step = checkpoints.latest_step()
+    host = checkpoints.restore_host(step)
+    state = checkpoints.restore_state(step, state)
   state = train(
     make_step(model, optimizer),
     state,

@@ -1,10 +1,6 @@
 """The RL loop: eight phases a step.
 
-  choose   the stream gives B problems, the budget a cap (tokens)
-  sample   the engine gives G responses to each
-  verify   the grader gives each a verdict
-  shape    verdicts and lengths become rewards
-  select   groups that teach nothing are dropped, and more are sampled
+  choose, sample, verify, shape, select     see gathering.py
   credit   rewards become advantages
   update   packed rows go through the model, the optimizer steps
   record   metrics, rollouts and checkpoints are written
@@ -25,11 +21,11 @@ import numpy as np
 
 from lrm_jax import (
   compilation,
+  gathering,
   interrupts,
   jsonl,
   metrics,
   packing,
-  rng,
   rollout,
   train_step,
 )
@@ -39,28 +35,10 @@ from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.experiment import Experiment
+from lrm_jax.gathering import Batch
 from lrm_jax.reporting import plots, tables
 from lrm_jax.rewards.pool import Grader
-from lrm_jax.structs import Problem, Rollouts
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-  """One step's B groups, and the numbers of everything that was sampled.
-
-  Attributes:
-    problems: B of them.
-    rollouts: their responses.
-    reward: `[B, G]`, shaped.
-    keep: `[B, G]` bool; nothing else is trained on.
-    stats: means over all samples of the step, the dropped ones included.
-  """
-
-  problems: list[Problem]
-  rollouts: Rollouts
-  reward: np.ndarray
-  keep: np.ndarray
-  stats: dict[str, float]
+from lrm_jax.structs import Rollouts
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -82,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     before = evaluate(experiment, workdir, 'before', step=0)
     train(experiment, workdir, checkpoints, watch)
     checkpoints.close()
-    after = evaluate(experiment, workdir, 'after', config.train.steps)
+    after = evaluate(experiment, workdir, 'after', int(experiment.state.step))
   finish(experiment, workdir, before, after, watch)
 
 
@@ -99,8 +77,11 @@ def train(
   progress = metrics.Progress(config.steps, 'train', start=first)
   with interrupts.Interrupts() as stop, progress:
     for step in range(first + 1, config.steps + 1):
+      if is_budget_spent(experiment):
+        break
       began = time.time()
-      batch = gather(experiment, step)
+      gathering.monitor(experiment, step)
+      batch = gathering.gather(experiment, step)
       sampled = time.time()
       device_numbers, advantage = update(experiment, batch)
       if config.rollouts_every and step % config.rollouts_every == 0:
@@ -110,67 +91,23 @@ def train(
       experiment.seconds += time.time() - began
       writer.write(step, batch.stats | numbers | {'compilations': watch.count})
       progress.update(step, headline(batch.stats))
-      is_due = step % config.checkpoint_every == 0 or step == config.steps
-      if is_due or stop.requested:
+      is_last = step == config.steps or is_budget_spent(experiment)
+      is_due = step % config.checkpoint_every == 0
+      if is_due or is_last or stop.requested:
         experiment_lib.save(experiment, checkpoints)
       if stop.requested:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')
       every = experiment.config.eval.every
-      if every and step % every == 0 and step < config.steps:
+      if every and step % every == 0 and not is_last:
         evaluate(experiment, workdir, f'step_{step:06d}', step)
   writer.close()
 
 
-def gather(experiment: Experiment, step: int) -> Batch:
-  """Phases 1 to 5: samples until B groups are kept or the rounds are over.
-
-  Kept groups come first; if there are fewer than B, dropped ones fill the
-  batch (they are not trained on, but the shapes never change).
-  """
-  config = experiment.config.train
-  cap = int(experiment.recipe.budget(step))
-  key = rng.stream(experiment.config.seed, 'sample', step)
-  problems, parts = [], []
-  for sampling_round in range(config.max_rounds):
-    drawn = experiment.stream.next()
-    rollouts = experiment.collector.collect(
-      experiment.state.params,
-      drawn,
-      cap=cap,
-      key=jax.random.fold_in(key, sampling_round),
-      temperature=config.temperature,
-    )
-    shaped = experiment.shape(rollouts, experiment.memory)
-    reward, keep, experiment.memory = jax.device_get(shaped)
-    problems += drawn
-    parts.append((rollouts, reward, keep))
-    if sum(k.any(1).sum() for _, _, k in parts) >= config.problems:
-      break
-  rollouts, reward, keep = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-  order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
-  stats = sampling_stats(rollouts, reward, keep, cap)
-  chosen = dataclasses.replace(
-    jax.tree.map(lambda x: x[order], rollouts),
-    problem_index=np.arange(len(order), dtype=np.int32),
-  )
-  problems = [problems[i] for i in order]
-  return Batch(problems, chosen, reward[order], keep[order], stats)
-
-
-def sampling_stats(
-  rollouts: Rollouts, reward: np.ndarray, keep: np.ndarray, cap: int
-) -> dict[str, float]:
-  """Means over every sample of a step, kept or not."""
-  summary = scores.summarize(rollouts)
-  names = ('accuracy', 'response_tokens', 'thinking_tokens', 'truncated')
-  return {name: summary[name] for name in names} | {
-    'reward': float(reward.mean()),
-    'cap': cap,
-    'sampled_tokens': int(rollouts.length.sum()),
-    'sampled_groups': len(keep),
-    'kept_groups': int(keep.any(1).sum()),
-  }
+def is_budget_spent(experiment: Experiment) -> bool:
+  """Whether `train.token_budget` response tokens have been sampled."""
+  budget = experiment.config.train.token_budget
+  return budget > 0 and experiment.sampled_tokens >= budget
 
 
 def update(
@@ -187,8 +124,9 @@ def update(
   """
   config = experiment.config.train
   advantage, mask = jax.device_get(
-    experiment.credit(batch.reward, batch.keep, batch.rollouts.mask)
+    experiment.credit(batch.reward, batch.keep, batch.rollouts)
   )
+  sampled = score_spliced(experiment, batch)
   numbers = []
   state = experiment.state
   for part in range(config.mini_batches):
@@ -196,22 +134,42 @@ def update(
     if not batch.keep[pick].any():
       continue
     rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
-    packed = packing.pack_groups(
-      rollouts,
-      batch.keep[pick],
-      rows=config.rows,
-      row_length=config.row_length,
-      groups_per_micro_batch=config.groups,
-    )
-    targets = train_step.Targets(
-      rollouts.sampler_logp, advantage[pick], mask[pick]
-    )
+    packed = pack(experiment, rollouts, batch.keep[pick])
+    targets = train_step.Targets(sampled[pick], advantage[pick], mask[pick])
     state, values = experiment.update(
       state, experiment.ref_params, packed, targets
     )
     numbers.append(values)
   experiment.state = dataclasses.replace(state, step=state.step + 1)
   return numbers, advantage
+
+
+def score_spliced(experiment: Experiment, batch: Batch) -> np.ndarray:
+  """`sampler_logp [B, G, T]`; of the whole batch anew if any is not known.
+
+  A response with a piece taken out of its middle was never sampled: its
+  tokens get their log-probabilities from the trainer's graph.
+  """
+  rollouts = batch.rollouts
+  if not np.isnan(rollouts.sampler_logp).any():
+    return rollouts.sampler_logp
+  packed = pack(experiment, rollouts, batch.keep)
+  mask = rollouts.mask * batch.keep[..., None]
+  return jax.device_get(experiment.score(experiment.state.params, packed, mask))
+
+
+def pack(
+  experiment: Experiment, rollouts: Rollouts, keep: np.ndarray
+) -> packing.PackedBatch:
+  """Packed rows of the sizes the config gives."""
+  config = experiment.config.train
+  return packing.pack_groups(
+    rollouts,
+    keep,
+    rows=config.rows,
+    row_length=config.row_length,
+    groups_per_micro_batch=config.groups,
+  )
 
 
 def read(
@@ -316,6 +274,7 @@ def evaluate(
     cap=config.eval.max_tokens,
     seed=config.seed,
     temperature=config.eval.temperature,
+    target=config.eval.target,
     description=f'evaluate {name}',
   )
   summary = scores.summarize(rollouts) | {
@@ -365,6 +324,7 @@ def finish(
       'verb': 'train',
       'config': experiment.config.to_dict(),
       'steps': int(experiment.state.step),
+      'sampled_tokens': experiment.sampled_tokens,
       'seconds': seconds,
       'before': before,
       'after': after,

@@ -41,6 +41,17 @@ class Targets:
   mask: Array
 
 
+def make_target(recipe: Recipe) -> Callable[..., Array]:
+  """`target(key, hashes [B], cap) -> [B]`, one random key per problem."""
+
+  @jax.jit
+  def target(key: Array, hashes: Array, cap: Array):
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, hashes)
+    return recipe.target(keys, cap)
+
+  return target
+
+
 def make_shape(recipe: Recipe) -> Callable[..., Any]:
   """`shape(rollouts, memory) -> reward [B, G], keep [B, G], memory`."""
 
@@ -53,18 +64,34 @@ def make_shape(recipe: Recipe) -> Callable[..., Any]:
 
 
 def make_credit(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
-  """`credit(reward, keep, mask) -> advantage, mask`, both `[B, G, T]`.
+  """`credit(reward, keep, rollouts) -> advantage, mask`, both `[B, G, T]`.
 
   The mask that comes back is 1 on the tokens of kept samples.
   """
 
   @jax.jit
-  def credit(reward: Array, keep: Array, mask: Array):
-    mask = mask * keep[..., None]
-    advantage = recipe.advantage(reward, mask)
-    return advantages.per_token(advantage, mask), mask
+  def credit(reward: Array, keep: Array, rollouts: Rollouts):
+    mask = jnp.asarray(rollouts.mask) * keep[..., None]
+    advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
+    for bonus in recipe.bonuses:
+      advantage = advantage + bonus.function(rollouts, mask)
+    return advantage, mask
 
   return credit
+
+
+def make_score(
+  config: ModelConfig, *, temperature: float, chunk: int = 4096
+) -> Callable[..., Array]:
+  """Builds `score(params, packed, mask) -> logp [B, G, T]`.
+
+  What `update` computes before its gradient, for responses that nobody
+  sampled as they now are. 0 outside the mask.
+  """
+  forward = functools.partial(
+    _response_logp, config, temperature=temperature, chunk=chunk
+  )
+  return jax.jit(functools.partial(_score, forward))
 
 
 def make_update(
@@ -104,21 +131,27 @@ def make_update(
     packed: packing.PackedBatch,
     targets: Targets,
   ) -> tuple[TrainState, Metrics]:
-    weights = recipe.aggregate(targets.mask)
+    weights = recipe.weights(targets.mask)
+    focus = {}
+    if recipe.needs_statistics:
+      logp = _score(forward, state.params, packed, targets.mask)
+      focus = recipe.focus(
+        logp, targets.sampler_logp, targets.advantage, targets.mask
+      )
 
     def micro_batch(index, carry):
       rows, groups, offsets = jax.tree.map(
         lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
       )
-      part, part_weights = _take_groups((targets, weights), groups)
+      part = _take_groups((targets, weights, focus), groups)
       (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.params, ref_params, rows, offsets, part, part_weights
+        state.params, ref_params, rows, offsets, *part
       )
       gap = jnp.maximum(carry[1].pop('gap'), sums.pop('gap'))
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}
 
-    def loss(params, ref_params, rows, offsets, part, part_weights):
+    def loss(params, ref_params, rows, offsets, part, weights, focus):
       logp, entropy = forward(params, rows, offsets, part.mask)
       ref_logp = logp
       if recipe.needs_reference:
@@ -130,8 +163,9 @@ def make_update(
         entropy=entropy,
         advantage=part.advantage,
         mask=part.mask,
+        focus=jnp.ones_like(logp),
       )
-      total = jnp.sum(recipe.token_loss(terms) * part_weights)
+      total = recipe.total(terms, weights, focus)
       return total, _sums(total, terms)
 
     start = (
@@ -190,6 +224,30 @@ def _take_groups(tree: Any, groups: Array) -> Any:
   """The groups of a micro-batch, `[Q, G, T]`; absent ones become zeros."""
   is_there = (groups >= 0).astype(jnp.float32)[:, None, None]
   return jax.tree.map(lambda x: x[jnp.maximum(groups, 0)] * is_there, tree)
+
+
+def _score(
+  forward: Callable[..., tuple[Array, Array]],
+  params: Any,
+  packed: packing.PackedBatch,
+  mask: Array,
+) -> Array:
+  """Log-probabilities `[B, G, T]` of a whole mini-batch, no gradient."""
+  mask = jnp.asarray(mask)
+
+  def micro_batch(index, found):
+    rows, groups, offsets = jax.tree.map(
+      lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
+    )
+    logp, _ = forward(params, rows, offsets, _take_groups(mask, groups))
+    # An absent group is written nowhere: no batch has a row beyond its last.
+    place = jnp.where(groups >= 0, groups, mask.shape[0])
+    return found.at[place].set(logp, mode='drop')
+
+  packed = jax.tree.map(jnp.asarray, packed)
+  start = jnp.zeros(mask.shape, jnp.float32)
+  found = jax.lax.fori_loop(0, packed.count, micro_batch, start)
+  return jax.lax.stop_gradient(found)
 
 
 def _response_logp(

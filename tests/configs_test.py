@@ -7,16 +7,18 @@ import tokenize
 
 import pytest
 
-from lrm_jax import assets, configuration, experiment, optim, sft
+from lrm_jax import assets, checks, configuration, optim, sft
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.objectives import recipe
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Modules that configs import.
+LIBRARIES = ('__init__.py', 'conventions.py', 'objectives.py')
 CONFIGS = {
   path.relative_to(ROOT).as_posix(): path
   for path in sorted((ROOT / 'configs').rglob('*.py'))
-  if path.name != '__init__.py'
+  if path.name not in LIBRARIES
 }
 # A recipe of `lrm train` has an objective, one of `lrm sft` has stages.
 LOADED = {name: configuration.load(path) for name, path in CONFIGS.items()}
@@ -52,7 +54,8 @@ def test_train_config_builds(name):
   optim.make_optimizer(config.optimizer, config.train.steps)
   if config.model.path == 'tiny_lrm':
     model = huggingface.read_config(assets.resolve('tiny_lrm'))
-    experiment.check_sizes(config, model)
+    checks.check_sizes(config, model)
+    checks.check_recipe(config, built)
 
 
 @pytest.mark.parametrize('name', SFT)
@@ -72,7 +75,7 @@ def test_sft_config_builds(name):
 @pytest.mark.parametrize('name', sorted(set(TRAIN) - {'configs/default.py'}))
 def test_a_variant_only_says_what_is_different(name):
   source = CONFIGS[name].read_text()
-  assert 'import default' in source or 'import quickstart' in source
+  assert 'from configs import ' in source
   body = ast.parse(source).body[1:]  # without the docstring
   assert sum(node.end_lineno - node.lineno + 1 for node in body) < 30
   default = LOADED['configs/default.py']

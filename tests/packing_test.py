@@ -10,8 +10,8 @@ import pytest
 from lrm_jax import packing
 from lrm_jax.errors import UserError
 from lrm_jax.models import transformer
-from lrm_jax.structs import Rollouts
 from tests import tiny
+from tests.objectives import reference
 
 VOCAB = 48
 
@@ -29,18 +29,12 @@ def _rollouts(prompt_length, length, seed=0):
     return np.where(inside, ids, 0).astype(np.int32)
 
   response_ids = tokens(length)
-  return Rollouts(
+  return reference.rollouts(
+    np.zeros(length.shape),
+    length=length,
     prompt_ids=tokens(prompt_length),
     prompt_length=prompt_length,
     response_ids=response_ids,
-    length=length,
-    thinking_length=length,
-    sampler_logp=np.zeros(response_ids.shape, np.float32),
-    truncated=np.zeros(length.shape, bool),
-    think_closed=np.zeros(length.shape, bool),
-    correct=np.zeros(length.shape, np.float32),
-    cap=np.full(len(length), 99, np.int32),
-    problem_index=np.arange(len(length), dtype=np.int32),
   )
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from configs import default
+from configs import objectives
 from lrm_jax import packing, train_step
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.structs import Rollouts, TrainState
+from tests.objectives import reference
 
 B, G, P, T, V = 4, 3, 6, 7, 31
 MODEL = ModelConfig(
@@ -34,18 +35,12 @@ def make_rollouts(seed=0) -> Rollouts:
   length[0, 0], length[1, 1] = 1, T
   valid = np.arange(T) < length[..., None]
   prompt_length = rng.integers(1, P + 1, B).astype(np.int32)
-  return Rollouts(
-    prompt_ids=rng.integers(1, V, (B, P)).astype(np.int32),
+  return reference.rollouts(
+    prompt_ids=rng.integers(1, V, (B, P)),
     prompt_length=prompt_length,
-    response_ids=(rng.integers(1, V, (B, G, T)) * valid).astype(np.int32),
+    response_ids=rng.integers(1, V, (B, G, T)) * valid,
     length=length,
-    thinking_length=length,
-    sampler_logp=np.zeros((B, G, T), np.float32),
-    truncated=np.zeros((B, G), bool),
-    think_closed=np.ones((B, G), bool),
-    correct=rng.integers(0, 2, (B, G)).astype(np.float32),
-    cap=np.full(B, T, np.int32),
-    problem_index=np.arange(B, dtype=np.int32),
+    correct=rng.integers(0, 2, (B, G)),
   )
 
 
@@ -74,7 +69,7 @@ def dense_logp(params, rollouts: Rollouts):
 
 
 def make_recipe(name='dler'):
-  objective = getattr(default, name)(cap=T)
+  objective = getattr(objectives, name)(cap=T)
   return recipe_lib.build(
     ml_collections.ConfigDict({'objective': objective.to_dict()})
   )
@@ -153,8 +148,12 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
       entropy=jnp.zeros_like(logp),
       advantage=case.advantage,
       mask=mask,
+      focus=jnp.ones_like(logp),
     )
-    return jnp.sum(built.token_loss(terms) * built.aggregate(mask))
+    focus = built.focus(
+      jax.lax.stop_gradient(logp), terms.old_logp, terms.advantage, mask
+    )
+    return built.total(terms, built.weights(mask), focus)
 
   expected, expected_grads = jax.value_and_grad(loss)(case.params)
   grads, metrics, _ = run_update(case, recipe=recipe)
@@ -254,7 +253,7 @@ def test_shape_and_credit_follow_the_recipe():
     np.asarray(keep), [[True] * G] + [[False] * G] * (B - 1)
   )
   credit = train_step.make_credit(recipe)
-  advantage, mask = credit(reward, keep, rollouts.mask)
+  advantage, mask = credit(reward, keep, rollouts)
   np.testing.assert_array_equal(
     mask, rollouts.mask * np.asarray(keep)[..., None]
   )

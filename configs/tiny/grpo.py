@@ -6,12 +6,12 @@ No length pressure: the cap is that of the evaluation, and a truncated
 response is merely wrong.
 """
 
-from configs import default, quickstart
+from configs import objectives, quickstart
 
 
 def get_config():
   config = quickstart.get_config()
-  config.objective = default.grpo(cap=384)
+  config.objective = objectives.grpo(cap=384)
   config.train.steps = 75  # samples about as many tokens as the quickstart
   config.train.max_tokens = 384
   config.train.row_length = 432  # prompt + response

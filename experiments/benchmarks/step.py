@@ -77,8 +77,13 @@ def make_rollouts() -> Rollouts:
     truncated=np.ones((B, G), bool),
     think_closed=np.zeros((B, G), bool),
     correct=np.zeros((B, G), np.float32),
+    answered=np.zeros((B, G), bool),
+    removed=np.zeros((B, G), np.int32),
     cap=np.full(B, T, np.int32),
+    target=np.zeros(B, np.int32),
+    step=np.ones(B, np.int32),
     problem_index=np.arange(B, dtype=np.int32),
+    measures={},
   )
 
 

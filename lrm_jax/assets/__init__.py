@@ -25,6 +25,16 @@ def resolve(model: str) -> pathlib.Path:
   )
 
 
+def resolve_file(name: str) -> pathlib.Path:
+  """A file: a path, or one that comes with the package (`tiny_lrm/NAME`).
+
+  What is neither comes back as it is, for its reader to refuse.
+  """
+  path = pathlib.Path(name)
+  embedded = _ROOT / name
+  return embedded if not path.exists() and embedded.is_file() else path
+
+
 def is_model(path: pathlib.Path) -> bool:
   """Whether a directory holds a model."""
   return (path / 'config.json').is_file()

@@ -51,15 +51,22 @@ class RunCheckpoints:
       ),
     )
 
-  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-    """Reads a step.
+  def restore_host(self, step: int) -> dict[str, Any]:
+    """The host state of a step from `latest_step`, as it was saved."""
+    found = self._manager.restore(
+      step, args=ocp.args.Composite(host=ocp.args.JsonRestore())
+    )
+    return found.host
+
+  def restore_state(self, step: int, like: Any) -> Any:
+    """The arrays of a step.
 
     Args:
       step: from `latest_step`.
       like: a pytree of the shapes, dtypes and shardings to restore into.
 
     Returns:
-      (state, host) as they were saved.
+      The state as it was saved.
 
     Raises:
       UserError: the checkpoint has other shapes than `like`.
@@ -80,13 +87,9 @@ class RunCheckpoints:
         )
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     found = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(abstract),
-        host=ocp.args.JsonRestore(),
-      ),
+      step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
     )
-    return found.state, found.host
+    return found.state
 
   def close(self) -> None:
     """Waits until everything is on disk."""

@@ -1,12 +1,11 @@
 """An endless, deterministic, resumable stream of problems, and its encoding.
 
-Order depends on (seed, batch size, length of the source) alone: not on time,
-threads or hosts. Every host of a pod runs the same stream and takes its part
-of the batch afterwards.
+Order depends on (seed, length of the source, chances) alone: not on time,
+threads or hosts, nor on how many are taken at a time. Every host of a pod
+runs the same stream and takes its part of the batch afterwards.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import grain
 import numpy as np
@@ -16,69 +15,80 @@ from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
 from lrm_jax.tokenization import base
 
+# Passed over in a row: nobody's chances are this small on purpose.
+MAX_PASSED_OVER = 100_000
+
 
 class ProblemStream:
-  """Batches of problems, epoch after epoch, each in an order of its own.
+  """Problems, epoch after epoch, each in an order of its own.
 
-  An epoch visits every problem once. Epochs are joined before they are cut
-  into batches, so no problem is ever skipped; a batch across the border, or
-  larger than the source, may hold a problem twice.
+  An epoch visits every problem once. Epochs are joined before problems are
+  taken, so none is ever skipped; what is taken across the border, or is more
+  than the source holds, may hold a problem twice.
+
+  With `chance`, a visited problem is taken with that probability only, so
+  problems occur in proportion to it.
 
   Args:
     source: `__len__` and `__getitem__(index) -> Problem`.
-    batch_size: B, problems in a batch.
     seed: of the shuffle, at least 0.
     shuffle: False keeps the order of the source, in every epoch.
-    encode: applied to the list of B problems; what it returns is the batch.
-      None: the list itself.
+    chance: problem -> probability of being taken, in [0, 1]; None: 1.
 
   Raises:
-    UserError: an empty source, or a batch size or seed out of range.
+    UserError: an empty source, or a seed out of range.
   """
 
   def __init__(
     self,
     source: Sequence[Problem],
     *,
-    batch_size: int,
     seed: int,
     shuffle: bool = True,
-    encode: Callable[[list[Problem]], Any] | None = None,
+    chance: Callable[[Problem], float] | None = None,
   ):
     if not len(source):
       raise UserError('the data set is empty; give one with problems in it')
-    if batch_size < 1:
-      raise UserError(f'batch size is {batch_size}; expected at least 1')
     if seed < 0:
       raise UserError(f'data seed is {seed}; expected at least 0')
     # What the position below refers to; a resume with another order would
     # silently repeat some problems and skip others.
     self._identity = {
       'source_length': len(source),
-      'batch_size': batch_size,
       'seed': seed,
       'shuffle': shuffle,
     }
-    self._next_batch = 0
+    self._position = 0
+    self._chance = chance
     dataset = grain.MapDataset.source(source)
     if shuffle:
       # grain shuffles epoch e with seed + e, so that neighbouring seeds would
       # share their orders, one epoch apart; hashed seeds are far apart.
       (hashed,) = np.random.SeedSequence(seed).generate_state(1)
       dataset = dataset.shuffle(seed=int(hashed))
-    dataset = dataset.repeat().batch(batch_size, batch_fn=list)
-    self._batches = dataset if encode is None else dataset.map(encode)
+    self._problems = dataset.repeat()
 
-  def next(self) -> Any:
-    """The next batch: B problems as a list, or what `encode` made of it."""
-    # The position moves only after a batch that could be made.
-    batch = self._batches[self._next_batch]
-    self._next_batch += 1
-    return batch
+  def take(self, count: int) -> list[Problem]:
+    """The next `count` problems."""
+    # The position moves only if all of them could be made.
+    taken, position, last = [], self._position, self._position
+    while len(taken) < count:
+      problem = self._problems[position]
+      if self._is_taken(problem, position):
+        taken.append(problem)
+        last = position
+      position += 1
+      if position - last > MAX_PASSED_OVER:
+        raise UserError(
+          f'the curriculum passed over {MAX_PASSED_OVER} problems in a row; '
+          'give some of them a weight above 0'
+        )
+    self._position = position
+    return taken
 
   def get_state(self) -> dict[str, int | bool]:
     """The position and what it refers to; plain JSON, safe to keep."""
-    return {'next_batch': self._next_batch, **self._identity}
+    return {'position': self._position, **self._identity}
 
   def set_state(self, state: dict[str, int | bool]) -> None:
     """Continues exactly where a stream was at its `get_state`.
@@ -95,7 +105,14 @@ class ProblemStream:
           f'data {key} is {value} but the checkpoint was written with '
           f'{state[key]}; restore it or start in a new workdir'
         )
-    self._next_batch = state['next_batch']
+    self._position = state['position']
+
+  def _is_taken(self, problem: Problem, position: int) -> bool:
+    if self._chance is None:
+      return True
+    # A number of this position alone, so that a resume draws it again.
+    seed = (self._identity['seed'], position)
+    return np.random.default_rng(seed).random() < self._chance(problem)
 
 
 def encode_problems(
@@ -103,6 +120,7 @@ def encode_problems(
   problems: Sequence[Problem],
   max_prompt_tokens: int,
   instruction: str = '',
+  targets: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Prompts as one array of a fixed shape.
 
@@ -111,6 +129,8 @@ def encode_problems(
     problems: B of them.
     max_prompt_tokens: P.
     instruction: appended to every question; '' for none.
+    targets: what each prompt asks for, see `prompts.state_target`; None: the
+      instruction is the same for all.
 
   Returns:
     ids `[B, P]` int32, right-padded with `pad_id`, and lengths `[B]` int32.
@@ -123,7 +143,10 @@ def encode_problems(
   ids = np.full(shape, tokenizer.pad_id, np.int32)
   length = np.zeros(len(problems), np.int32)
   for row, problem in enumerate(problems):
-    prompt = prompts.encode_prompt(tokenizer, problem.question, instruction)
+    text = instruction
+    if targets is not None:
+      text = prompts.state_target(instruction, int(targets[row]))
+    prompt = prompts.encode_prompt(tokenizer, problem.question, text)
     if len(prompt) > max_prompt_tokens:
       raise UserError(
         f'problem {problem.id}: prompt has {len(prompt)} tokens, '

@@ -22,6 +22,8 @@ from lrm_jax.tokenization import base
 
 THINK_OPEN = '<think>'
 THINK_CLOSE = '</think>'
+# How long to think, in words: levels 0, 1 and 2.
+LEVELS = ('short', 'medium', 'long')
 
 # The directive for mathematics that the README of DeepSeek-R1 recommends.
 R1_INSTRUCTION = (
@@ -58,6 +60,23 @@ def format_prompt(
   if all(base.is_symbol(tokenizer, symbol) for symbol in symbols):
     return f'<|User|>{content}<|Assistant|>{THINK_OPEN}\n'
   return f'Question: {content}\n{THINK_OPEN}\n'
+
+
+def state_target(instruction: str, target: int) -> str:
+  r"""The instruction with what this prompt asks for.
+
+  `{target}` becomes the number, `{level}` the word of level 0, 1 or 2. Other
+  braces, as in `\boxed{}`, stay.
+  """
+  text = instruction.replace('{target}', str(target))
+  if '{level}' in text:
+    text = text.replace('{level}', LEVELS[target])
+  return text
+
+
+def states_target(instruction: str) -> bool:
+  """Whether an instruction has a place for a target."""
+  return '{target}' in instruction or '{level}' in instruction
 
 
 def encode_prompt(

@@ -20,6 +20,7 @@ def evaluate(
   cap: int,
   seed: int,
   temperature: float,
+  target: int = 0,
   description: str = 'eval',
 ) -> Rollouts:
   """Graded responses to all problems, with a progress line.
@@ -34,6 +35,7 @@ def evaluate(
     cap: response tokens.
     seed: of the evaluation stream.
     temperature: of sampling; 0 is greedy.
+    target: what the prompts ask for, where the instruction states it.
     description: leads the progress line.
 
   Returns:
@@ -50,6 +52,7 @@ def evaluate(
         cap=cap,
         key=key,
         temperature=temperature,
+        target=target,
       )
       parts.append(part)
       progress.update(

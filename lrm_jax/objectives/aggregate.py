@@ -40,6 +40,20 @@ def sequence_sum(mask: Array) -> jax.Array:
   return mask / _responses(mask)
 
 
+def group_mean(mask: Array) -> jax.Array:
+  """`1 / (Q n_b)`: the mean over groups of their token means.
+
+  `n_b` is the number of trained tokens of a group, `Q` that of groups which
+  have any: those that are all right or all wrong are counted unless the
+  selection drops them. For the losses of `discriminative.py`, which are
+  constant over a group: their sum is the mean over groups, as in DisCO and
+  DRPO.
+  """
+  mask = _ones(mask)
+  tokens = jnp.sum(mask, axis=(1, 2), keepdims=True)
+  return mask / _at_least_one(tokens) / _at_least_one(jnp.sum(tokens > 0))
+
+
 def fixed_length(mask: Array, *, length: int) -> jax.Array:
   """`1 / (N length)`: token sums over a constant (Dr. GRPO).
 

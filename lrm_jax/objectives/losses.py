@@ -3,7 +3,10 @@
 `f(logp, old_logp, advantage, mask, **keywords) -> [B, G, T]`, all inputs
 `[B, G, T]`, log-probabilities in nats. The result is 0 outside the mask and is
 not averaged: `aggregate.py` owns the denominators. What lies outside the mask
-is never looked at, and its gradient is exactly 0.
+is never looked at, and its gradient is exactly 0. `old_logp` and `advantage`
+are constants. No loss looks beyond its own group, so micro-batches of whole
+groups give the loss of the mini-batch; those that compare the samples of a
+group stand in `discriminative.py`.
 """
 
 import math
@@ -11,6 +14,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from lrm_jax import masking
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Array
 
@@ -73,6 +77,156 @@ def ppo_clip(
     jnp.where(negative, dual, 1 + high),
   )
   return -advantage * ratio
+
+
+def gspo(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  low: float = 3e-4,
+  high: float = 4e-4,
+) -> jax.Array:
+  """GSPO: PPO's surrogate with the ratio of the whole sequence.
+
+      s_bg  = exp(mean_t (logp - old_logp))       over the trained tokens
+      s_bgt = sg[s_bg] exp(logp - sg[logp])       value s_bg, slope by token
+      l     = max(-A s_bgt, -A clip(s_bgt, 1 - low, 1 + high))
+
+  With the aggregate `sequence_mean`, with which it is defined, value and
+  gradient are those of `-A s_bg` clipped, response by response. The clip takes
+  or leaves a sequence as a whole (where its tokens share one advantage), and
+  at a bound the whole gradient passes. The mean of the log-ratios is held
+  within +-20 nats.
+
+  Source: GSPO; the form by tokens, and its aggregation, as in verl; the
+  ranges are those of the paper at second hand.
+
+  Args:
+    logp: under the policy being trained.
+    old_logp: under the policy that sampled.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+    low: clip range below 1, of a ratio per sequence: tiny.
+    high: clip range above 1.
+
+  Returns:
+    `[B, G, T]` loss, to be minimized.
+
+  Raises:
+    UserError: a negative range.
+  """
+  if low < 0 or high < 0:
+    raise UserError(
+      f'gspo: low = {low}, high = {high}; give ranges of at least 0'
+    )
+  kept = jnp.asarray(mask) != 0
+  advantage = jnp.where(kept, advantage, 0)
+  logp = jnp.where(kept, logp, 0)
+  mean = masking.mean(logp - old_logp, mask, axis=-1, keepdims=True)
+  log_ratio = jax.lax.stop_gradient(mean) + logp - jax.lax.stop_gradient(logp)
+  ratio = jnp.exp(clamp(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+  negative = advantage < 0
+  ratio = clamp(
+    ratio,
+    jnp.where(negative, 1 - low, 0),
+    jnp.where(negative, math.inf, 1 + high),
+  )
+  return -advantage * ratio
+
+
+def cispo(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  lower: float,
+  upper: float,
+) -> jax.Array:
+  """CISPO: `-sg[clip(rho, lower, upper)] A logp` with `rho` as in PPO.
+
+  Only the weight is clipped: every token keeps its gradient,
+  `-clip(rho) A grad logp`, at the bounds and beyond them.
+
+  The bounds are those of the ratio itself, since projects disagree about
+  their names: verl's are `1 - clip_ratio_low` and `1 + clip_ratio_high`;
+  TRL has none below (`lower=0`) and takes `epsilon_high` for the upper bound
+  itself, 5.0 as recommended there.
+
+  Source: MiniMax-M1, arXiv 2506.13585.
+
+  Args:
+    logp: under the policy being trained.
+    old_logp: under the policy that sampled.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+    lower: smallest weight; 0 for no bound.
+    upper: largest weight.
+
+  Returns:
+    `[B, G, T]` loss, to be minimized; only its gradient has a meaning.
+
+  Raises:
+    UserError: bounds that leave no weight.
+  """
+  if not 0 <= lower <= upper or upper == 0:
+    raise UserError(
+      f'cispo: lower = {lower}, upper = {upper}; give bounds of the ratio, '
+      '0 <= lower <= upper and upper above 0'
+    )
+  ratio = jnp.exp(log_ratio(logp, old_logp, mask))
+  weight = jax.lax.stop_gradient(jnp.clip(ratio, lower, upper))
+  return weight * likelihood(logp, old_logp, advantage, mask)
+
+
+def policy_ratio(
+  logp: Array, old_logp: Array, advantage: Array, mask: Array
+) -> jax.Array:
+  """`-A rho`: the surrogate without any clip.
+
+  DOT trains with it, restrained by the regularizer `kl_cov` alone. The
+  log-ratio is held within +-20 nats, beyond which there is no gradient.
+
+  Source: DOT, arXiv 2601.03269, whose loss is verl's `kl_cov`.
+
+  Args:
+    logp: under the policy being trained.
+    old_logp: under the policy that sampled.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+
+  Returns:
+    `[B, G, T]` loss, to be minimized.
+  """
+  advantage = jnp.where(jnp.asarray(mask) != 0, advantage, 0)
+  return -advantage * jnp.exp(log_ratio(logp, old_logp, mask))
+
+
+def likelihood(
+  logp: Array, old_logp: Array, advantage: Array, mask: Array
+) -> jax.Array:
+  """`-A logp`: weighted supervised training on the samples.
+
+  Without a ratio: off policy, nothing corrects for who sampled, and a
+  negative advantage pushes without bound. O1-Pruner's loss, whose weights
+  may be negative. On policy the gradient is REINFORCE's.
+
+  Source: O1-Pruner, arXiv 2501.12570, as in the released code.
+
+  Args:
+    logp: under the policy being trained.
+    old_logp: not looked at.
+    advantage: the weight of each token.
+    mask: 1 on tokens that are trained.
+
+  Returns:
+    `[B, G, T]` loss, to be minimized.
+  """
+  del old_logp
+  kept = jnp.asarray(mask) != 0
+  return -jnp.where(kept, advantage, 0) * jnp.where(kept, logp, 0)
 
 
 def log_ratio(logp: Array, other_logp: Array, mask: Array) -> jax.Array:

@@ -31,14 +31,20 @@ class MemoryStore:
     return len(self._rows)
 
   def take(self, ids: list[str]) -> dict[str, Memory]:
-    """The memories with the rows of these problems; new ones get a row."""
+    """Copies of the memories, with the rows of these problems in this order.
+
+    A problem never seen before gets a row with the defaults, whether or not
+    something is put back.
+    """
+    known = len(self._rows)
     for name in ids:
       self._rows.setdefault(name, len(self._rows))
-    self._grow()
+    if _capacity(len(self._rows)) > _capacity(known):
+      self._grow()
     rows = [self._rows[name] for name in ids]
     return {
       part: Memory(
-        shared=dict(memory.shared),
+        shared={k: v.copy() for k, v in memory.shared.items()},
         problem={k: v[rows] for k, v in memory.problem.items()},
       )
       for part, memory in self._tables.items()
@@ -47,16 +53,21 @@ class MemoryStore:
   def put(self, ids: list[str], memories: dict[str, Memory]) -> None:
     """Writes back what the parts made of `take(ids)`.
 
-    A problem that stands in `ids` twice must have equal rows.
+    Parts that are not given stay as they are. A problem that stands in `ids`
+    twice must have equal rows.
     """
     rows = [self._rows[name] for name in ids]
     for part, memory in jax.device_get(memories).items():
-      self._tables[part].shared.update(memory.shared)
+      table = self._tables[part]
+      table.shared.update({k: np.array(v) for k, v in memory.shared.items()})
       for key, values in memory.problem.items():
-        self._tables[part].problem[key][rows] = values
+        table.problem[key][rows] = values
 
   def get_state(self) -> tuple[dict[str, Memory], list[str]]:
-    """The whole tables, and the ids of their rows in order."""
+    """A copy of the whole tables, and the ids of their rows in order.
+
+    Rows beyond the ids hold the defaults.
+    """
     return jax.tree.map(np.array, self._tables), list(self._rows)
 
   def set_state(self, tables: dict[str, Memory], ids: list[str]) -> None:
@@ -73,9 +84,8 @@ class MemoryStore:
     for part, memory in self._tables.items():
       for key, old in memory.problem.items():
         new = tables[part].problem[key]
-        if len(old) < len(new):
-          new[: len(old)] = old
-          memory.problem[key] = new
+        new[: len(old)] = old
+        memory.problem[key] = new
 
 
 def _capacity(count: int) -> int:
@@ -88,7 +98,7 @@ def _capacity(count: int) -> int:
 def _tables(start: dict[str, Memory], rows: int) -> dict[str, Memory]:
   return {
     part: Memory(
-      shared={k: np.asarray(v) for k, v in memory.shared.items()},
+      shared={k: np.array(v) for k, v in memory.shared.items()},
       problem={
         k: np.full(rows, v, np.asarray(v).dtype)
         for k, v in memory.problem.items()

@@ -120,8 +120,7 @@ class Recipe:
   def needs_reference(self) -> bool:
     """Whether `TokenTerms.ref_logp` is read at all."""
     return any(
-      term.function.func in regularizers.REFERENCE_TERMS
-      for term in self._terms
+      term.function.func in regularizers.REFERENCE_TERMS for term in self._terms
     )
 
   @property

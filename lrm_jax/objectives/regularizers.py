@@ -4,13 +4,20 @@
 the recipe multiplies by the coefficient. The three estimators of
 `KL(policy || reference)` follow http://joschu.net/blog/kl-approx.html; as a
 loss term they differ by their gradients, which are what counts here.
+
+A term that depends on the whole mini-batch has a companion `NAME_focus(logp,
+old_logp, advantage, mask, **keywords) -> [B, G, T]`, called on all of it
+before its gradient is taken, with the keywords that the two share by name; the
+result, a constant, is the field `focus`. So micro-batches cannot change it.
 """
 
 import jax
 import jax.numpy as jnp
 
+from lrm_jax import masking
+from lrm_jax.errors import UserError
 from lrm_jax.objectives import losses
-from lrm_jax.structs import TokenTerms
+from lrm_jax.structs import Array, TokenTerms
 
 MAX_K3 = 10.0
 
@@ -52,6 +59,147 @@ def entropy(tokens: TokenTerms) -> jax.Array:
   return jnp.where(jnp.asarray(tokens.mask) != 0, -tokens.entropy, 0)
 
 
+def kl_cov(tokens: TokenTerms, *, fraction: float = 0.002) -> jax.Array:
+  """KL-Cov: `focus |logp - old_logp|`, on the few tokens in focus.
+
+  `kl_cov_focus` puts the tokens in focus whose log-probability covaries most
+  with the advantage: those that make the entropy collapse. Of `|x|` the
+  gradient at 0 is 0, so the term does nothing exactly on policy, in the first
+  mini-batch of a step; after that a token in focus is pulled back with slope
+  1, however far it has gone.
+
+  DOT has the coefficient 1.
+
+  Source: DOT, arXiv 2601.03269, after verl's `kl_cov`. Deviation: there
+  the tokens are ranked within a micro-batch, here within the mini-batch.
+
+  Args:
+    tokens: `logp`, `old_logp`, `mask` and `focus`.
+    fraction: read by `kl_cov_focus`.
+
+  Returns:
+    `[B, G, T]`.
+  """
+  del fraction
+  return jnp.abs(_change(tokens)) * _focus(tokens)
+
+
+def kl_cov_focus(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  fraction: float,
+) -> jax.Array:
+  """1 on the top tokens of a mini-batch by covariance, 0 elsewhere.
+
+      cov_i = (A_i - mean A) (logp_i - mean logp)
+
+  over its `n` trained tokens; the number of those in focus is exactly
+  `max(1, floor(fraction n))`, or 0 for `n = 0`. Ties go to the tokens that
+  come first.
+
+  Args:
+    logp: `[B, G, T]` under the policy being trained.
+    old_logp: not looked at.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+    fraction: above 0, up to 1; 0.002 in DOT.
+
+  Returns:
+    `[B, G, T]` float32.
+
+  Raises:
+    UserError: the fraction is not above 0 and up to 1.
+  """
+  del old_logp
+  if not 0 < fraction <= 1:
+    raise UserError(f'kl_cov: fraction = {fraction}; give one above 0, up to 1')
+  kept = (jnp.asarray(mask) != 0).ravel()
+  covariance = masking.center(advantage, mask) * masking.center(logp, mask)
+  order = jnp.argsort(
+    jnp.where(kept, covariance.ravel(), -jnp.inf),
+    stable=True,
+    descending=True,
+  )
+  rank = (
+    jnp.zeros(order.shape, jnp.int32)
+    .at[order]
+    .set(jnp.arange(order.size, dtype=jnp.int32))
+  )
+  n = jnp.sum(kept, dtype=jnp.int32)
+  number = jnp.maximum(jnp.floor(n * fraction).astype(jnp.int32), 1)
+  focus = kept & (rank < number)
+  return focus.reshape(jnp.shape(mask)).astype(jnp.float32)
+
+
+def kl_hinge(
+  tokens: TokenTerms, *, beta: float = 1e3, delta: float = 1e-4
+) -> jax.Array:
+  """The constraint `KL <= delta` of DisCO and DRPO, as a penalty.
+
+  The paper's term is `beta / 2 max(0, KL - delta)^2` for the mini-batch's
+
+      KL = mean_i (old_logp_i - logp_i)
+
+  over its trained tokens, an estimate of `KL(old || policy)`. Here it is
+  `focus (old_logp - logp)` per token, where `focus` is
+  `beta max(0, KL - delta)`: with the coefficient 1 and the aggregate
+  `token_mean` (the key `aggregate` of the regularizer) that has the same
+  gradient, `beta max(0, KL - delta) grad KL`, and the value is without
+  meaning. On policy, and while `KL` is below `delta`, the gradient is 0.
+
+  Source: DRPO, arXiv 2510.04474, as in the released code (where the paper's
+  `beta_0` is `beta / 2`).
+
+  Args:
+    tokens: `logp`, `old_logp`, `mask` and `focus`.
+    beta: read by `kl_hinge_focus`.
+    delta: read by `kl_hinge_focus`.
+
+  Returns:
+    `[B, G, T]`.
+  """
+  del beta, delta
+  return -_change(tokens) * _focus(tokens)
+
+
+def kl_hinge_focus(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  beta: float,
+  delta: float,
+) -> jax.Array:
+  """`beta max(0, KL - delta)` on every trained token of a mini-batch.
+
+  Args:
+    logp: `[B, G, T]` under the policy being trained.
+    old_logp: under the policy that sampled.
+    advantage: not looked at.
+    mask: 1 on tokens that are trained.
+    beta: slope of the penalty's gradient in the excess.
+    delta: nats per token that are free.
+
+  Returns:
+    `[B, G, T]` float32, 0 outside the mask.
+
+  Raises:
+    UserError: a negative `beta` or `delta`.
+  """
+  del advantage
+  if beta < 0 or delta < 0:
+    raise UserError(
+      f'kl_hinge: beta = {beta}, delta = {delta}; give at least 0'
+    )
+  kept = jnp.asarray(mask) != 0
+  kl = masking.mean(old_logp - logp, mask)
+  return jnp.where(kept, beta * jnp.maximum(kl - delta, 0), 0)
+
+
 # A recipe without any of these needs no reference policy.
 REFERENCE_TERMS = (kl_k1, kl_k2, kl_k3)
 
@@ -60,3 +208,13 @@ def _difference(tokens: TokenTerms) -> jax.Array:
   """`logp - ref_logp`, 0 outside the mask, whatever lies there."""
   difference = tokens.logp - tokens.ref_logp
   return jnp.where(jnp.asarray(tokens.mask) != 0, difference, 0)
+
+
+def _change(tokens: TokenTerms) -> jax.Array:
+  """`logp - old_logp`, 0 outside the mask, whatever lies there."""
+  change = tokens.logp - tokens.old_logp
+  return jnp.where(jnp.asarray(tokens.mask) != 0, change, 0)
+
+
+def _focus(tokens: TokenTerms) -> jax.Array:
+  return jnp.where(jnp.asarray(tokens.mask) != 0, tokens.focus, 0)

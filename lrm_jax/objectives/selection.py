@@ -40,3 +40,26 @@ def dynamic_sampling(rollouts: Rollouts, reward: Array) -> jax.Array:
   reward = jnp.asarray(reward)
   differs = jnp.max(reward, axis=1) > jnp.min(reward, axis=1)
   return jnp.broadcast_to(differs[:, None], reward.shape)
+
+
+def dynamic_sampling_accuracy(rollouts: Rollouts, reward: Array) -> jax.Array:
+  """Keeps the groups with both verdicts: `0 < sum_g c_bg < G`.
+
+  As `dynamic_sampling`, but on the verifier's verdict, whatever a response
+  earns: a group of right answers is dropped even if their lengths are paid
+  differently, and one with both verdicts is kept even if all rewards are
+  equal. A group of one sample is always dropped.
+
+  Source: DAPO, arXiv 2503.14476, section 3.2.
+
+  Args:
+    rollouts: `correct` is used.
+    reward: not used.
+
+  Returns:
+    `[B, G]` bool, equal within each group.
+  """
+  del reward
+  correct = jnp.asarray(rollouts.correct) > 0
+  mixed = jnp.any(correct, axis=1) & ~jnp.all(correct, axis=1)
+  return jnp.broadcast_to(mixed[:, None], correct.shape)

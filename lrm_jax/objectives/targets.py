@@ -1,12 +1,16 @@
 """Targets: what a prompt asks for, put into `data.instruction`.
 
 `f(keys [B], cap, **keywords) -> [B]` int32; the keys are JAX random keys, one
-per problem and step. `{target}` in the instruction is replaced by the number.
+per problem and step. `{target}` in the instruction is replaced by the number,
+`{level}` by the word of a level. A target depends on its own key alone, not on
+the other problems of the batch. 0 tokens are never asked for: 0 is what
+`no_target` gives, or a level.
 """
 
 import jax
 import jax.numpy as jnp
 
+from lrm_jax.errors import UserError
 from lrm_jax.structs import Array
 
 
@@ -14,3 +18,77 @@ def no_target(keys: Array, cap: Array | int) -> jax.Array:
   """0: the prompt asks for nothing."""
   del cap
   return jnp.zeros(jnp.shape(keys), jnp.int32)
+
+
+def uniform_target(
+  keys: Array, cap: Array | int, *, low: int, high: int
+) -> jax.Array:
+  """`n ~ U{low, ..., high}`, both ends included: how long to think.
+
+  Source: L1, arXiv 2503.04697: 100 to 4000 tokens.
+
+  Args:
+    keys: `[B]` random keys.
+    cap: not used; a target above it cannot be met.
+    low: smallest target, tokens, at least 1.
+    high: largest target.
+
+  Returns:
+    `[B]` int32.
+
+  Raises:
+    UserError: nothing to draw from, or a target of 0.
+  """
+  del cap
+  if not 1 <= low <= high:
+    raise UserError(
+      f'uniform_target: low = {low}, high = {high} tokens; give '
+      '1 <= low <= high'
+    )
+  return _uniform(keys, low, high)
+
+
+def level_target(keys: Array, cap: Array | int, *, count: int = 3) -> jax.Array:
+  """One of the levels 0, ..., count - 1, each equally often.
+
+  Level 0 is the shortest. What a level costs is up to the reward
+  (`shaping.capped.tldr`).
+
+  Source: TLDR, arXiv 2505.07961, whose levels are short, medium and long; that
+  they are drawn uniformly is a reconstruction.
+
+  Args:
+    keys: `[B]` random keys.
+    cap: not used.
+    count: of levels, at least 1.
+
+  Returns:
+    `[B]` int32; here 0 is a level.
+
+  Raises:
+    UserError: no levels.
+  """
+  del cap
+  if count < 1:
+    raise UserError(f'level_target: count = {count} levels; give at least 1')
+  return _uniform(keys, 0, count - 1)
+
+
+def cap_target(keys: Array, cap: Array | int) -> jax.Array:
+  """The cap itself: the prompt says when the response will be cut.
+
+  Source: ThinkPrune, arXiv 2504.01296.
+
+  Args:
+    keys: `[B]` random keys; only their number is used.
+    cap: response tokens.
+
+  Returns:
+    `[B]` int32.
+  """
+  return jnp.broadcast_to(jnp.asarray(cap, jnp.int32), jnp.shape(keys))
+
+
+def _uniform(keys: Array, low: int, high: int) -> jax.Array:
+  draw = lambda key: jax.random.randint(key, (), low, high + 1, jnp.int32)
+  return jax.vmap(draw)(keys)

@@ -14,25 +14,23 @@ from tests.tokenization import tiny
 SOURCE = [Problem(f'p{i}', f'What is 1 + {i} ?', str(i)) for i in range(10)]
 
 
-def ids_of(stream, batches):
-  return [p.id for _ in range(batches) for p in stream.next()]
+def ids_of(stream, batches, size=4):
+  return [p.id for _ in range(batches) for p in stream.take(size)]
 
 
-def make(seed=1, batch_size=4, source=SOURCE, **options):
-  return pipeline.ProblemStream(
-    source, batch_size=batch_size, seed=seed, **options
-  )
+def make(seed=1, source=SOURCE, **options):
+  return pipeline.ProblemStream(source, seed=seed, **options)
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
-  ids = ids_of(make(batch_size=5), 8)
+  ids = ids_of(make(), 8, 5)
   epochs = [tuple(ids[i : i + 10]) for i in range(0, 40, 10)]
   assert [set(epoch) for epoch in epochs] == [{p.id for p in SOURCE}] * 4
   assert len(set(epochs)) == 4
 
 
 def test_epochs_are_joined_across_batches():
-  ids = ids_of(make(batch_size=4), 5)
+  ids = ids_of(make(), 5)
   assert sorted(ids) == sorted([p.id for p in SOURCE] * 2)
 
 
@@ -43,8 +41,8 @@ def test_order_follows_the_seed():
 
 def test_neighbouring_seeds_share_no_epoch():
   epochs = [
-    tuple(ids_of(stream, 1))
-    for stream in (make(seed=seed, batch_size=10) for seed in (1, 2, 3))
+    tuple(ids_of(stream, 1, 10))
+    for stream in (make(seed=seed) for seed in (1, 2, 3))
     for _ in range(3)
   ]
   assert len(set(epochs)) == 9
@@ -52,7 +50,7 @@ def test_neighbouring_seeds_share_no_epoch():
 
 
 def test_without_shuffle_the_order_is_the_source():
-  stream = make(batch_size=4, shuffle=False)
+  stream = make(shuffle=False)
   expected = [SOURCE[i % 10].id for i in range(20)]
   assert ids_of(stream, 5) == expected
 
@@ -60,22 +58,21 @@ def test_without_shuffle_the_order_is_the_source():
 @pytest.mark.parametrize('shuffle', [True, False])
 @pytest.mark.parametrize('cut', [0, 1, 4, 7])
 def test_resume_at_any_cut(cut, shuffle):
-  whole = ids_of(make(batch_size=3, shuffle=shuffle), 12)
-  first = make(batch_size=3, shuffle=shuffle)
+  whole = ids_of(make(shuffle=shuffle), 12)
+  first = make(shuffle=shuffle)
   head = ids_of(first, cut)
   state = json.loads(json.dumps(first.get_state()))
-  second = make(batch_size=3, shuffle=shuffle)
-  second.next()  # whatever it did before must not matter
+  second = make(shuffle=shuffle)
+  second.take(2)  # whatever it did before must not matter
   second.set_state(state)
   assert head + ids_of(second, 12 - cut) == whole
-  assert second.get_state() == {**state, 'next_batch': 12}
+  assert second.get_state() == {**state, 'position': 48}
 
 
 @pytest.mark.parametrize(
   ('other', 'key'),
   [
     ({'seed': 2}, 'seed'),
-    ({'batch_size': 5}, 'batch_size'),
     ({'source': SOURCE[:9]}, 'source_length'),
     ({'shuffle': False}, 'shuffle'),
   ],
@@ -86,7 +83,7 @@ def test_state_of_another_stream_is_refused(other, key):
 
 
 def test_source_smaller_than_a_batch():
-  ids = ids_of(make(source=SOURCE[:3], batch_size=7), 3)
+  ids = ids_of(make(source=SOURCE[:3]), 3, 7)
   assert len(ids) == 21
   assert {ids.count(p.id) for p in SOURCE[:3]} == {7}
 
@@ -95,7 +92,6 @@ def test_source_smaller_than_a_batch():
   ('options', 'message'),
   [
     ({'source': []}, 'data set is empty'),
-    ({'batch_size': 0}, 'batch size is 0'),
     ({'seed': -1}, 'data seed is -1'),
   ],
 )
@@ -104,26 +100,48 @@ def test_unusable_settings(options, message):
     make(**options)
 
 
-def test_encode_makes_the_batch():
-  stream = make(encode=lambda problems: [p.id for p in problems])
-  plain = make()
-  for _ in range(4):
-    assert stream.next() == [p.id for p in plain.next()]
+def test_how_many_are_taken_at_a_time_does_not_matter():
+  assert ids_of(make(), 6, 2) == ids_of(make(), 1, 12)
 
 
-def test_failed_encode_does_not_move_the_position():
-  broken = True
+def test_chances_are_proportions():
+  def chance(problem):
+    return {'p0': 0.0, 'p1': 1.0}.get(problem.id, 0.25)
 
-  def encode(problems):
-    if broken:
-      raise UserError('too long')
-    return problems
+  ids = ids_of(make(chance=chance), 1, 2000)
+  assert ids.count('p0') == 0
+  # Per epoch p1 is taken once and the other eight 0.25 times each.
+  assert 600 < ids.count('p1') < 740  # 2000 / 3
+  assert 130 < ids.count('p5') < 210  # 2000 / 12
+  assert ids == ids_of(make(chance=chance), 1000, 2)
+  stream = make(chance=chance)
+  head = ids_of(stream, 3)
+  resumed = make(chance=chance)
+  resumed.set_state(stream.get_state())
+  assert head + ids_of(resumed, 2) == ids[:20]
 
-  stream = make(encode=encode)
-  with pytest.raises(UserError, match='too long'):
-    stream.next()
-  broken = False
-  assert stream.next() == make().next()
+
+def test_nothing_to_take(monkeypatch):
+  monkeypatch.setattr(pipeline, 'MAX_PASSED_OVER', 50)
+  with pytest.raises(UserError, match='passed over 50 problems in a row'):
+    make(chance=lambda problem: 0.0).take(1)
+
+
+def test_a_failed_problem_does_not_move_the_position():
+  class Broken(list):
+    fails = True
+
+    def __getitem__(self, index):
+      if self.fails and index == 7:
+        raise OSError('disk')
+      return super().__getitem__(index)
+
+  source = Broken(SOURCE)
+  stream = make(source=source)
+  with pytest.raises(OSError, match='disk'):
+    stream.take(10)
+  source.fails = False
+  assert stream.take(4) == make().take(4)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lrm_jax.evaluation import evaluator
-from lrm_jax.structs import Problem, Rollouts
+from lrm_jax.structs import Problem
+from tests.objectives import reference
 
 SAMPLES = 2
 
@@ -19,23 +20,22 @@ class FakeCollector:
     self.sampler = types.SimpleNamespace(batch=batch)
     self.calls = []
 
-  def collect(self, params, problems, *, cap, key, temperature):
+  def collect(self, params, problems, *, cap, key, temperature, target):
     self.calls.append((params, len(problems), cap, key, temperature))
     index = np.array([int(problem.id) for problem in problems], np.int32)
     count = len(problems)
     each = np.repeat(index[:, None], SAMPLES, axis=1)
-    return Rollouts(
-      prompt_ids=index[:, None],
-      prompt_length=np.ones(count, np.int32),
-      response_ids=each[..., None],
+    return reference.rollouts(
+      each % 2,
       length=each + 1,
       thinking_length=each,
-      sampler_logp=-each[..., None].astype(np.float32),
+      prompt_ids=index[:, None],
+      response_ids=each[..., None],
+      sampler_logp=-each[..., None],
       truncated=each > 3,
       think_closed=each <= 3,
-      correct=(each % 2).astype(np.float32),
-      cap=np.full(count, cap, np.int32),
-      problem_index=np.arange(count, dtype=np.int32),
+      cap=np.full(count, cap),
+      target=np.full(count, target),
     )
 
 

@@ -6,27 +6,17 @@ import numpy as np
 import pytest
 
 from lrm_jax.evaluation import scores
-from lrm_jax.structs import Problem, Rollouts
+from lrm_jax.structs import Problem
+from tests.objectives import reference
 
 
 def _rollouts(correct, length, thinking=None, truncated=None):
-  correct = np.asarray(correct, np.float32)
-  length = np.asarray(length, np.int32)
-  problems = len(correct)
-  return Rollouts(
-    prompt_ids=np.ones((problems, 1), np.int32),
-    prompt_length=np.ones(problems, np.int32),
-    response_ids=np.zeros((*length.shape, 1), np.int32),
+  return reference.rollouts(
+    correct,
     length=length,
-    thinking_length=length if thinking is None else np.asarray(thinking),
-    sampler_logp=np.zeros((*length.shape, 1), np.float32),
-    truncated=np.zeros(length.shape, bool)
-    if truncated is None
-    else np.asarray(truncated),
-    think_closed=np.ones(length.shape, bool),
-    correct=correct,
-    cap=np.full(problems, 100, np.int32),
-    problem_index=np.arange(problems, dtype=np.int32),
+    thinking_length=length if thinking is None else thinking,
+    truncated=truncated,
+    tokens=1,
   )
 
 

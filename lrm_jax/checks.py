@@ -1,0 +1,183 @@
+"""What a config is refused for, before anything is written."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from lrm_jax.data import pipeline, prompts
+from lrm_jax.errors import UserError
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import recipe as recipe_lib
+from lrm_jax.objectives import targets
+from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.structs import Problem, Rollouts, TokenTerms
+from lrm_jax.tokenization import base as tokenization
+
+# Longer sets than this are generated, one template for all of them.
+CHECKED_PROMPTS = 200_000
+GENERATED_PROMPTS = 1000
+
+
+def check_prompts(
+  config: ml_collections.ConfigDict,
+  tokenizer: tokenization.Tokenizer,
+  problems: Sequence[Problem],
+) -> None:
+  """Encodes every prompt once: a too long one must not end a run midway.
+
+  Of a generated set, which is longer than any file, only the start.
+  """
+  instruction = config.data.instruction
+  if prompts.states_target(instruction):
+    longest = 1 if '{level}' in instruction else config.train.max_tokens
+    instruction = prompts.state_target(instruction, longest)
+  count = len(problems)
+  if count > CHECKED_PROMPTS:
+    count = GENERATED_PROMPTS
+  for i in range(count):
+    pipeline.encode_problems(
+      tokenizer,
+      [problems[i]],
+      config.data.max_prompt_tokens,
+      instruction,
+    )
+
+
+def check_recipe(
+  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
+) -> None:
+  """Calls every part that can refuse its numbers, on shapes alone."""
+  token = jax.ShapeDtypeStruct((1, 2, 1), jnp.float32)
+  terms = TokenTerms(*[token] * len(dataclasses.fields(TokenTerms)))
+  jax.eval_shape(functools.partial(_loss, recipe), terms)
+  rollouts = abstract_rollouts(recipe)
+  memory = MemoryStore(recipe.start_memory()).take(['any'])
+  jax.eval_shape(recipe.reward, rollouts, memory)
+  jax.eval_shape(recipe.revision, rollouts)
+  for bonus in recipe.bonuses:
+    jax.eval_shape(bonus.function, rollouts, token)
+  check_target(config, recipe)
+  check_budget(config, recipe)
+
+
+def check_budget(
+  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
+) -> None:
+  """Refuses a budget that leaves the room for a response at any step."""
+  steps = jnp.arange(1, config.train.steps + 1)
+  caps = np.asarray(jax.vmap(recipe.budget)(steps))
+  room = config.train.max_tokens
+  for cap in (caps.min(), caps.max()):
+    if not 1 <= cap <= room:
+      raise UserError(
+        f'objective.budget gives {cap} tokens; train.max_tokens allows 1 to '
+        f'{room}; change one of them'
+      )
+
+
+def check_target(
+  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
+) -> None:
+  """A target that no prompt states, or a place for one that never comes."""
+  is_stated = prompts.states_target(config.data.instruction)
+  is_drawn = recipe.target.func is not targets.no_target
+  if is_stated != is_drawn:
+    raise UserError(
+      f'objective.target and data.instruction={config.data.instruction!r}: '
+      'a target needs {target} or {level} in the instruction, and the other '
+      'way round; change one of them'
+    )
+
+
+def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
+  """The shapes of one group of two one-token responses."""
+  shapes = {
+    'prompt_ids': (1, 1),
+    'response_ids': (1, 2, 1),
+    'sampler_logp': (1, 2, 1),
+  }
+  per_problem = ('prompt_length', 'cap', 'target', 'step', 'problem_index')
+  kinds = {'correct': 'float32', 'sampler_logp': 'float32'}
+  kinds |= dict.fromkeys(('truncated', 'think_closed', 'answered'), 'bool')
+  fields = {}
+  for field in dataclasses.fields(Rollouts):
+    name = field.name
+    shape = (1,) if name in per_problem else (1, 2)
+    fields[name] = jax.ShapeDtypeStruct(
+      shapes[name] if name in shapes else shape,
+      kinds[name] if name in kinds else 'int32',
+    )
+  number = jax.ShapeDtypeStruct((1, 2), 'float32')
+  measures = {part.name: number for part in recipe.measures}
+  return Rollouts(**fields | {'measures': measures})
+
+
+def _loss(recipe: recipe_lib.Recipe, terms: TokenTerms) -> jax.Array:
+  focus = recipe.focus(terms.logp, terms.old_logp, terms.advantage, terms.mask)
+  return recipe.total(terms, recipe.weights(terms.mask), focus)
+
+
+def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
+  """Refuses sizes that cannot work, before anything is written."""
+  check_numbers(config)
+  sizes = config.train
+  prompt = config.data.max_prompt_tokens
+  longest = prompt + max(sizes.max_tokens, config.eval.max_tokens)
+  if longest > model.max_positions:
+    raise UserError(
+      f'data.max_prompt_tokens={prompt} and max_tokens make sequences of '
+      f'{longest} tokens; the window of {config.model.path} is '
+      f'{model.max_positions}; lower one of them'
+    )
+  if prompt + sizes.max_tokens > sizes.row_length:
+    raise UserError(
+      f'train.row_length={sizes.row_length} is below data.max_prompt_tokens + '
+      f'train.max_tokens = {prompt + sizes.max_tokens}; raise it'
+    )
+  if sizes.rows < sizes.samples:
+    raise UserError(
+      f'train.rows={sizes.rows} is below train.samples={sizes.samples}; a '
+      'micro-batch must hold a whole group; raise train.rows'
+    )
+  if sizes.problems % sizes.mini_batches:
+    raise UserError(
+      f'train.mini_batches={sizes.mini_batches} does not divide '
+      f'train.problems={sizes.problems}; change one of them'
+    )
+
+
+def check_numbers(config: ml_collections.ConfigDict) -> None:
+  """Refuses numbers out of their range, and parameters too coarse to train."""
+  positive = {
+    'train': (
+      'problems samples max_tokens max_rounds mini_batches temperature rows '
+      'row_length groups logit_chunk checkpoint_every keep_checkpoints'
+    ),
+    'sampler': 'batch check_every',
+    'eval': 'samples max_tokens',
+  }
+  for section, names in positive.items():
+    for name in names.split():
+      value = config[section][name]
+      if not 0 < value < math.inf:
+        raise UserError(f'{section}.{name}={value} must be positive and finite')
+  for name in ('token_budget', 'monitor_every', 'monitor_problems'):
+    if config.train[name] < 0:
+      raise UserError(
+        f'train.{name}={config.train[name]} must not be negative (0: none)'
+      )
+  if not 0 <= config.eval.temperature < math.inf:
+    raise UserError(
+      f'eval.temperature={config.eval.temperature} must not be negative'
+    )
+  if config.model.param_dtype != 'float32':
+    raise UserError(
+      f'model.param_dtype={config.model.param_dtype!r}: the steps of training '
+      "are smaller than its spacing; use 'float32', and compute_dtype for speed"
+    )

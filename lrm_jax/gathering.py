@@ -1,0 +1,200 @@
+"""Phases 1 to 5 of a step: from the stream of problems to one batch.
+
+choose   the stream gives problems, the budget a cap, the target a wish
+sample   the engine gives G responses to each
+verify   the grader gives each a verdict, the revision may cut it first
+shape    verdicts, lengths and memory become rewards
+select   groups that teach nothing are dropped, and more are sampled
+"""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from lrm_jax import rng
+from lrm_jax.evaluation import scores
+from lrm_jax.experiment import Experiment
+from lrm_jax.objectives import oversampling
+from lrm_jax.structs import Problem, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """One step's B groups, and the numbers of everything that was sampled.
+
+  Attributes:
+    problems: B of them.
+    rollouts: their responses.
+    reward: `[B, G]`, shaped.
+    keep: `[B, G]` bool; nothing else is trained on.
+    stats: means over all samples of the step, the dropped ones included.
+  """
+
+  problems: list[Problem]
+  rollouts: Rollouts
+  reward: np.ndarray
+  keep: np.ndarray
+  stats: dict[str, float]
+
+
+def gather(experiment: Experiment, step: int) -> Batch:
+  """Samples until B groups are kept or the rounds are over.
+
+  Kept groups come first; if there are fewer than B, dropped ones fill the
+  batch (they are not trained on, but the shapes never change).
+  """
+  config = experiment.config.train
+  cap = int(experiment.recipe.budget(step))
+  key = rng.stream(experiment.config.seed, 'sample', step)
+  count = problems_to_draw(experiment)
+  problems, parts = [], []
+  for sampling_round in range(config.max_rounds):
+    drawn = experiment.stream.take(count)
+    part = sample(
+      experiment, drawn, jax.random.fold_in(key, sampling_round), cap, step
+    )
+    parts.append((part, *shape(experiment, drawn, part)))
+    problems += drawn
+    if sum(k.any(1).sum() for _, _, k in parts) >= config.problems:
+      break
+  rollouts, reward, keep = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  record_pass_rate(experiment, float(keep.any(1).mean()))
+  order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
+  chosen = jax.tree.map(lambda x: x[order], rollouts)
+  stats = sampling_stats(rollouts, reward, keep, cap)
+  experiment.sampled_tokens += stats['sampled_tokens']
+  return Batch(
+    [problems[i] for i in order],
+    # Rows of the batch now, not of the round a group was sampled in.
+    dataclasses.replace(
+      chosen, problem_index=np.arange(len(order), dtype=np.int32)
+    ),
+    reward[order],
+    keep[order],
+    stats | memory_stats(experiment),
+  )
+
+
+def problems_to_draw(experiment: Experiment) -> int:
+  """Problems of one sampling round.
+
+  A recipe that over-samples fills whole batches of the sampler: the slots are
+  there anyway, and there are few shapes to compile for.
+  """
+  config = experiment.config
+  part = experiment.recipe.oversampling
+  memory = None
+  if part.memory is not None:
+    memory = experiment.memory.take([])[part.name]
+  factor = part.function(memory)
+  if factor == 1:
+    return config.train.problems
+  wanted, batch = int(config.train.problems * factor), config.sampler.batch
+  return math.ceil(wanted / batch) * batch
+
+
+def record_pass_rate(experiment: Experiment, rate: float) -> None:
+  """Remembers kept groups / sampled groups, if the recipe goes by it."""
+  part = experiment.recipe.oversampling
+  if part.memory is not None:
+    memory = experiment.memory.take([])[part.name]
+    experiment.memory.put([], {part.name: oversampling.record(memory, rate)})
+
+
+def sample(
+  experiment: Experiment,
+  problems: list[Problem],
+  key: jax.Array,
+  cap: int,
+  step: int,
+) -> Rollouts:
+  """Responses to the problems, graded and revised."""
+  hashes = rng.name_hashes([problem.id for problem in problems])
+  stream = rng.stream(experiment.config.seed, 'target', step)
+  rollouts = experiment.collector.collect(
+    experiment.state.params,
+    problems,
+    cap=cap,
+    key=key,
+    temperature=experiment.config.train.temperature,
+    target=jax.device_get(experiment.target(stream, hashes, cap)),
+    step=step,
+  )
+  start, stop = jax.device_get(experiment.revision(rollouts))
+  return experiment.collector.revise(problems, rollouts, start, stop)
+
+
+def shape(
+  experiment: Experiment, problems: list[Problem], rollouts: Rollouts
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reward and keep, both `[B, G]`; the memory moves on."""
+  ids = [problem.id for problem in problems]
+  reward, keep, memory = jax.device_get(
+    experiment.shape(rollouts, experiment.memory.take(ids))
+  )
+  experiment.memory.put(ids, memory)
+  return reward, keep
+
+
+def monitor(experiment: Experiment, step: int) -> None:
+  """Every so many steps: shows the recipe samples of the monitor's problems.
+
+  They are never trained on, but they cost tokens, and those are counted.
+  """
+  config = experiment.config
+  every = config.train.monitor_every
+  if not experiment.recipe.observes or (step - 1) % every:
+    return
+  rollouts = experiment.collector.collect(
+    experiment.state.params,
+    experiment.monitor_problems,
+    cap=int(experiment.recipe.budget(step)),
+    key=rng.stream(config.seed, 'monitor', step),
+    temperature=config.train.temperature,
+    step=step,
+  )
+  ids = [problem.id for problem in experiment.monitor_problems]
+  memory = experiment.observe(rollouts, experiment.memory.take(ids))
+  experiment.memory.put(ids, memory)
+  experiment.sampled_tokens += int(rollouts.length.sum())
+
+
+def sampling_stats(
+  rollouts: Rollouts, reward: np.ndarray, keep: np.ndarray, cap: int
+) -> dict[str, float]:
+  """Means over every sample of a step, kept or not."""
+  summary = scores.summarize(rollouts)
+  names = (
+    'accuracy',
+    'response_tokens',
+    'response_tokens_correct',
+    'response_tokens_wrong',
+    'thinking_tokens',
+    'truncated',
+  )
+  measures = {
+    f'measure_{name}': float(values.mean())
+    for name, values in rollouts.measures.items()
+  }
+  return {name: summary[name] for name in names} | {
+    'reward': float(reward.mean()),
+    'cap': cap,
+    'revised': float((rollouts.removed > 0).mean()),
+    # Revised responses were sampled whole.
+    'sampled_tokens': int(rollouts.length.sum() + rollouts.removed.sum()),
+    'sampled_groups': len(keep),
+    'kept_groups': int(keep.any(1).sum()),
+    **measures,
+  }
+
+
+def memory_stats(experiment: Experiment) -> dict[str, float]:
+  """The single numbers that the recipe remembers."""
+  return {
+    f'memory_{part}_{key}': float(value)
+    for part, memory in experiment.memory.take([]).items()
+    for key, value in memory.shared.items()
+    if np.ndim(value) == 0
+  }
