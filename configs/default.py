@@ -5,7 +5,7 @@ Other configs import this one and change a few lines. Lengths are in tokens.
 
 from ml_collections import config_dict
 
-from configs import objectives
+from configs import efficient
 
 
 def get_config() -> config_dict.ConfigDict:
@@ -23,6 +23,7 @@ def get_config() -> config_dict.ConfigDict:
     data=dict(
       train='chain_arithmetic',  # a builder's name or a .jsonl path
       train_split='train',  # of a builder; a file is used whole
+      train_problems=0,  # the first ones only; 0: all
       eval='chain_arithmetic',  # likewise
       eval_split='heldout',  # likewise
       dir=config_dict.placeholder(str),  # of TFDS; None: its default
@@ -76,5 +77,5 @@ def get_config() -> config_dict.ConfigDict:
       clip_norm=1.0,  # of the global gradient
     ),
   )
-  config.objective = objectives.dler(cap=96)
+  config.objective = efficient.dler(cap=96)
   return config.lock()

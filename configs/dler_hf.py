@@ -7,7 +7,7 @@ Objective as in the paper (arXiv 2510.15110); sizes for a small model on one
 machine. The paper: B=512, G=16, 8 mini-batches, cap 4000, lr 1e-6.
 """
 
-from configs import default, objectives
+from configs import default, efficient
 
 
 def get_config():
@@ -28,5 +28,5 @@ def get_config():
   config.eval.samples = 2
   config.eval.max_tokens = 512
   config.optimizer.learning_rate = 1e-6  # the paper's
-  config.objective = objectives.dler(cap=512)
+  config.objective = efficient.dler(cap=512)
   return config

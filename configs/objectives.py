@@ -1,15 +1,16 @@
-"""The objective of every method: which parts, and the paper's numbers.
+"""The objectives of the baselines; `efficient.py` has those that shorten.
 
-Lengths are arguments, since they depend on the model. A part that is not
-named is that of GRPO as verl computes it. `../lrm_jax/objectives/` has the
-formulas with their sources; the configs say where each number comes from.
+A function per method: which parts, and the numbers of its paper. What depends
+on the model, lengths above all, is an argument. A part that is not named is
+that of GRPO as verl computes it. `lrm_jax/objectives/` has every formula with
+its source.
 """
 
 from ml_collections import config_dict
 
 
 def compose(**parts) -> config_dict.ConfigDict:
-  """GRPO (arXiv 2402.03300) without KL, with `parts` in place of its own."""
+  """GRPO without KL, with `parts` in place of its own."""
   objective = dict(
     budget=dict(name='constant', cap=1),
     target=dict(name='no_target'),
@@ -36,21 +37,125 @@ def constant(cap):
   return dict(name='constant', cap=cap)
 
 
+def k3(coefficient):
+  """The k3 estimate of the KL to the reference, as a loss term."""
+  return dict(kl_k3=dict(coefficient=coefficient))
+
+
 def grpo(cap):
-  """GRPO: group z-score, clip 0.2, k3 to the reference."""
+  """GRPO (2402.03300): group z-score, clip 0.2, beta 0.04."""
+  return compose(budget=constant(cap), regularizers=k3(0.04))
+
+
+def dr_grpo(cap):
+  """Dr. GRPO (2503.20783): no deviation, a constant denominator, no KL."""
   return compose(
-    budget=constant(cap), regularizers=dict(kl_k3=dict(coefficient=0.04))
+    budget=constant(cap),
+    advantage=dict(name='group_mean'),
+    aggregate=dict(name='fixed_length', length=cap),
   )
 
 
-def dler(cap):
-  """DLER: truncation, dynamic sampling, batch-wise whitening, clip higher."""
+def dapo(cap, buffer):
+  """DAPO (2503.14476): clip higher, dynamic sampling, soft overlong, +-1."""
   return compose(
     budget=constant(cap),
-    shaping=dict(truncation=dict(stop_properly=0.0)),
-    selection=dict(name='dynamic_sampling'),
-    advantage=dict(name='batch_token_whiten', eps=1e-8),
+    shaping=dict(
+      outcome=dict(right=1.0, wrong=-1.0),
+      overlong=dict(buffer=buffer, factor=1.0),
+    ),
+    selection=dict(name='dynamic_sampling_accuracy'),
     loss=dict(name='ppo_clip', low=0.2, high=0.28, dual=10.0),
-    regularizers=dict(kl_k2=dict(coefficient=5e-4)),
     aggregate=dict(name='token_mean'),
+  )
+
+
+def reinforce_pp(cap):
+  """REINFORCE++ (2501.03262): returns, whitened over all tokens."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='return_whiten', gamma=1.0, eps=1e-8),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def reinforce_pp_baseline(cap):
+  """REINFORCE++-baseline: the group mean first, then whitened over tokens."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='batch_token_whiten', eps=1e-8),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def rloo(cap):
+  """RLOO (2402.14740): the others of the group are the baseline."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='leave_one_out'),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def bnpo(cap):
+  """BNPO (2506.02864): a Beta law fitted to the pass rates normalizes."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='beta'),
+    loss=dict(name='ppo_clip', low=0.2, high=0.28, dual=10.0),
+    aggregate=dict(name='sequence_sum'),
+  )
+
+
+def gspo(cap):
+  """GSPO (2507.18071): the ratio of the sequence, clipped very tightly."""
+  return compose(
+    budget=constant(cap), loss=dict(name='gspo', low=3e-4, high=4e-4)
+  )
+
+
+def cispo(cap):
+  """CISPO (2506.13585) as verl computes it: both bounds around 1."""
+  return compose(
+    budget=constant(cap),
+    loss=dict(name='cispo', lower=0.8, upper=1.2),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def cispo_trl(cap):
+  """CISPO as TRL computes it: `epsilon_high` is the bound itself."""
+  return compose(
+    budget=constant(cap),
+    loss=dict(name='cispo', lower=0.0, upper=5.0),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def disco(cap):
+  """DisCO (2505.12366), log-L: right above wrong, in log-likelihood."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='class_share'),
+    loss=dict(name='discriminative_likelihood', temperature=10.0),
+    regularizers=hinge(),
+    aggregate=dict(name='group_mean'),
+  )
+
+
+def disco_ratio(cap):
+  """DisCO, L-ratio: right above wrong, in probability ratios."""
+  return compose(
+    budget=constant(cap),
+    advantage=dict(name='class_share'),
+    loss=dict(name='discriminative_ratio', temperature=1.0),
+    regularizers=hinge(),
+    aggregate=dict(name='group_mean'),
+  )
+
+
+def hinge():
+  """DisCO's and DRPO's constraint KL(old || new) <= 1e-4, as a penalty."""
+  return dict(
+    kl_hinge=dict(coefficient=1.0, beta=1e3, delta=1e-4, aggregate='token_mean')
   )

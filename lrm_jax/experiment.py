@@ -73,7 +73,10 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
   train_problems = sources.load_problems(
-    config.data.train, split=config.data.train_split, data_dir=config.data.dir
+    config.data.train,
+    split=config.data.train_split,
+    limit=config.data.train_problems if config.data.train_problems else None,
+    data_dir=config.data.dir,
   )
   eval_problems = sources.load_problems(
     config.data.eval,

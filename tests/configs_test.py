@@ -14,7 +14,11 @@ from lrm_jax.objectives import recipe
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Modules that configs import.
-LIBRARIES = ('__init__.py', 'conventions.py', 'objectives.py')
+LIBRARIES = ('__init__.py', 'conventions.py',
+  'efficient.py',
+  'objectives.py',
+  'r1.py',
+  'setting.py',)
 CONFIGS = {
   path.relative_to(ROOT).as_posix(): path
   for path in sorted((ROOT / 'configs').rglob('*.py'))

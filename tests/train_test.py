@@ -15,7 +15,7 @@ import pytest
 from lrm_jax import configuration, jsonl, main, metrics, train
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.models import transformer
-from lrm_jax.objectives import recipe
+from lrm_jax.objectives import tables
 from lrm_jax.tokenization import base
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -194,7 +194,7 @@ def test_finished_run_is_not_trained_again(finished, capsys):
     ({'train.row_length': 60}, ('train.row_length', '72')),
     ({'train.rows': 2}, ('train.rows', 'group')),
     ({'train.mini_batches': 3}, ('train.mini_batches', '8')),
-    ({'objective.budget.cap': 33}, ('objective.budget.cap', '32')),
+    ({'objective.budget.cap': 33}, ('objective.budget', '32')),
     ({'objective.advantage.name': 'grop'}, ('grop', 'group')),
     ({'optimizer.schedule': 'cosin'}, ('cosin', 'cosine')),
     ({'objective.budget.cap': 0}, ('budget', 'cap = 0')),
@@ -259,7 +259,7 @@ def test_budgets_and_rounds_never_compile_again(tmp_path, monkeypatch):
   def sawtooth(step, *, cap: int):
     return cap - 5 * (step % 3)
 
-  monkeypatch.setitem(recipe.BUDGETS, 'constant', sawtooth)
+  monkeypatch.setitem(tables.BUDGETS, 'constant', sawtooth)
   start(tmp_path, train__steps=6, train__max_rounds=3)
   rows = jsonl.read_rows(tmp_path / 'metrics.jsonl')
   assert [row['cap'] for row in rows] == [27, 22, 32, 27, 22, 32]

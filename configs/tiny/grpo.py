@@ -1,20 +1,11 @@
-"""Plain GRPO on the embedded tiny LRM: the control of the quickstart.
+"""Plain GRPO: the control. No length pressure, a cap that hardly cuts.
 
-  lrm train --config=configs/tiny/grpo.py --workdir=runs/grpo
-
-No length pressure: the cap is that of the evaluation, and a truncated
-response is merely wrong.
+lrm train --config=configs/tiny/grpo.py --workdir=runs/grpo
 """
 
-from configs import objectives, quickstart
+from configs import objectives
+from configs.tiny import setting
 
 
 def get_config():
-  config = quickstart.get_config()
-  config.objective = objectives.grpo(cap=384)
-  config.train.steps = 75  # samples about as many tokens as the quickstart
-  config.train.max_tokens = 384
-  config.train.row_length = 432  # prompt + response
-  config.train.rows = 24
-  config.train.max_rounds = 1  # every group is kept
-  return config
+  return setting.tiny(objectives.grpo(cap=256))

@@ -3,29 +3,83 @@
 from lrm_jax.objectives import (
   advantages,
   aggregate,
+  bonuses,
   budgets,
   curricula,
   discriminative,
   losses,
+  measures,
   oversampling,
   regularizers,
   revisions,
   selection,
   targets,
 )
-from lrm_jax.objectives.shaping import capped
+from lrm_jax.objectives.shaping import capped, relative, remembering
 
-BUDGETS = {'constant': budgets.constant}
-TARGETS = {'no_target': targets.no_target}
-CURRICULA = {'uniform': curricula.uniform}
-MEASURES = {}
-REVISIONS = {'unrevised': revisions.unrevised}
-SHAPING = {'outcome': capped.outcome, 'truncation': capped.truncation}
+BUDGETS = {
+  'constant': budgets.constant,
+  'siri_cosine': budgets.siri_cosine,
+  'siri_stair': budgets.siri_stair,
+  'siri_stair_cosine': budgets.siri_stair_cosine,
+  'stages': budgets.stages,
+}
+TARGETS = {
+  'cap_target': targets.cap_target,
+  'level_target': targets.level_target,
+  'no_target': targets.no_target,
+  'uniform_target': targets.uniform_target,
+}
+CURRICULA = {
+  'easy_upweight': curricula.easy_upweight,
+  'uniform': curricula.uniform,
+}
+MEASURES = {
+  'answer_prefix': measures.answer_prefix,
+  'compressibility': measures.compressibility,
+  'paragraphs': measures.paragraphs,
+}
+REVISIONS = {
+  'compress_thinking': revisions.compress_thinking,
+  'outlier_truncation': revisions.outlier_truncation,
+  'unrevised': revisions.unrevised,
+}
+SHAPING = {
+  'adaptive_penalty': remembering.adaptive_penalty,
+  'alp': relative.alp,
+  'conciseness': relative.conciseness,
+  'cosine': capped.cosine,
+  'decoupled_length': relative.decoupled_length,
+  'difficulty_truncation': capped.difficulty_truncation,
+  'format_length': capped.format_length,
+  'group_lambda': relative.group_lambda,
+  'hapo': remembering.hapo,
+  'hapo_linear': remembering.hapo_linear,
+  'kimi': relative.kimi,
+  'l1_exact': capped.l1_exact,
+  'l1_max': capped.l1_max,
+  'laser': remembering.laser,
+  'laser_d': remembering.laser_d,
+  'laser_de': remembering.laser_de,
+  'o1_pruner': relative.o1_pruner,
+  'outcome': capped.outcome,
+  'overlong': capped.overlong,
+  'relative_length': relative.relative_length,
+  'shorter_better': relative.shorter_better,
+  'sigmoid_length': relative.sigmoid_length,
+  'step_pruner': relative.step_pruner,
+  'tldr': capped.tldr,
+  'truncation': capped.truncation,
+}
 SELECTION = {
   'all_groups': selection.all_groups,
   'dynamic_sampling': selection.dynamic_sampling,
+  'dynamic_sampling_accuracy': selection.dynamic_sampling_accuracy,
 }
-OVERSAMPLING = {'no_oversampling': oversampling.no_oversampling}
+OVERSAMPLING = {
+  'no_oversampling': oversampling.no_oversampling,
+  'predictive': oversampling.predictive,
+}
 ADVANTAGES = {
   'batch_std': advantages.batch_std,
   'batch_token_whiten': advantages.batch_token_whiten,
@@ -38,7 +92,10 @@ ADVANTAGES = {
   'leave_one_out_std': advantages.leave_one_out_std,
   'return_whiten': advantages.return_whiten,
 }
-BONUSES = {}
+BONUSES = {
+  'close_thinking': bonuses.close_thinking,
+  'repetition': bonuses.repetition,
+}
 LOSSES = {
   'cispo': losses.cispo,
   'discriminative_likelihood': discriminative.discriminative_likelihood,
@@ -64,10 +121,37 @@ AGGREGATES = {
   'token_mean': aggregate.token_mean,
 }
 
+# The tables of a recipe's parts, in the order in which they act.
+PARTS = {
+  'budget': BUDGETS,
+  'target': TARGETS,
+  'curriculum': CURRICULA,
+  'measures': MEASURES,
+  'revision': REVISIONS,
+  'shaping': SHAPING,
+  'selection': SELECTION,
+  'oversampling': OVERSAMPLING,
+  'advantage': ADVANTAGES,
+  'bonuses': BONUSES,
+  'loss': LOSSES,
+  'regularizers': REGULARIZERS,
+  'aggregate': AGGREGATES,
+}
+
 # What parts remember at the start, by the name of the part.
-MEMORIES = {}
+MEMORIES = {
+  'adaptive_penalty': remembering.adaptive_penalty_start,
+  'hapo': remembering.hapo_start,
+  'hapo_linear': remembering.hapo_start,
+  'laser_d': remembering.laser_d_start,
+  'laser_de': remembering.laser_d_start,
+  'predictive': oversampling.predictive_start,
+}
 # Which parts of a shaping look at the monitor's samples.
-OBSERVERS = {}
+OBSERVERS = {
+  'laser_d': remembering.laser_d_observe,
+  'laser_de': remembering.laser_d_observe,
+}
 # Which regularizers look at the whole mini-batch first.
 PREPARERS = {
   'kl_cov': regularizers.kl_cov_focus,

@@ -60,9 +60,7 @@ def _assert_equal(found, expected):
 def _restore(workdir, step, like=None):
   checkpoints = RunCheckpoints(workdir, keep=2)
   try:
-    state = checkpoints.restore_state(
-      step, _state() if like is None else like
-    )
+    state = checkpoints.restore_state(step, _state() if like is None else like)
     return state, checkpoints.restore_host(step)
   finally:
     checkpoints.close()

@@ -11,34 +11,28 @@ import ml_collections
 import numpy as np
 import pytest
 
+from configs import efficient
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import advantages
+from lrm_jax.objectives import advantages, tables
 from lrm_jax.objectives import recipe as recipes
-from lrm_jax.structs import TokenTerms
+from lrm_jax.structs import Memory, TokenTerms
 from tests.objectives import reference
+from tests.objectives.reference import advantages as expected_advantages
+from tests.objectives.reference import aggregate as expected_aggregate
+from tests.objectives.reference import losses as expected_losses
+from tests.objectives.reference import regularizers as expected_regularizers
 
-TABLES = {
-  'budget': recipes.BUDGETS,
-  'shaping': recipes.SHAPING,
-  'selection': recipes.SELECTION,
-  'advantage': recipes.ADVANTAGES,
-  'loss': recipes.LOSSES,
-  'regularizers': recipes.REGULARIZERS,
-  'aggregate': recipes.AGGREGATES,
-}
+TABLES = tables.PARTS
+PARTS = ', '.join(TABLES)
+
+
+def choices(part):
+  return ', '.join(TABLES[part])
 
 
 def dler(**parts):
   """DLER's configuration; `parts` replace whole parts."""
-  objective = {
-    'budget': {'name': 'constant', 'cap': 96},
-    'shaping': {'truncation': {'stop_properly': 0.0}},
-    'selection': {'name': 'dynamic_sampling'},
-    'advantage': {'name': 'batch_token_whiten', 'eps': 1e-8},
-    'loss': {'name': 'ppo_clip', 'low': 0.2, 'high': 0.28, 'dual': 10.0},
-    'regularizers': {'kl_k2': {'coefficient': 5e-4}},
-    'aggregate': {'name': 'token_mean'},
-  }
+  objective = efficient.dler(cap=96).to_dict()
   return ml_collections.ConfigDict({'objective': objective | parts})
 
 
@@ -83,10 +77,14 @@ def step(recipe, logp, rollouts):
   reward, memory = recipe.reward(rollouts, {})
   mask = rollouts.mask * recipe.selection(rollouts, reward)[..., None]
   advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
-  terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask)
-  values = recipe.token_loss(terms)
-  loss = jnp.sum(values * recipe.aggregate(mask))
-  return loss, (reward, memory, terms, values)
+  ones = jnp.ones_like(mask)
+  terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask, ones)
+  return recipe.total(terms, recipe.weights(mask), {}), (reward, memory, terms)
+
+
+def total(recipe, terms):
+  """The scalar loss of terms that are a whole mini-batch."""
+  return recipe.total(terms, recipe.weights(terms.mask), {})
 
 
 @functools.cache
@@ -98,7 +96,7 @@ def update(config, rollouts):
 
 
 def test_dler_end_to_end():
-  (loss, (reward, memory, terms, values)), _ = update('dler', 'mixed')
+  (loss, (reward, memory, terms)), _ = update('dler', 'mixed')
   # Truncated answers earn nothing, so the second group is mixed too.
   np.testing.assert_array_equal(
     reward, [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
@@ -106,37 +104,35 @@ def test_dler_end_to_end():
   assert memory == {}
   mask = np.asarray(terms.mask)
   assert mask.sum() == 3 + 2 + 6 + 4 + 1 + 6 + 6 + 6
-  advantage = reference.batch_token_whiten(reward, mask, 1e-8)
+  advantage = expected_advantages.batch_token_whiten(reward, mask, 1e-8)
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
-  expected = reference.ppo_clip(
+  expected = expected_losses.ppo_clip(
     terms.logp, terms.old_logp, advantage, mask, 0.2, 0.28, 10.0
-  ) + 5e-4 * reference.kl('kl_k2', terms.logp, terms.ref_logp, mask)
-  np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
+  ) + 5e-4 * expected_regularizers.kl_k2(terms)
   np.testing.assert_allclose(
-    loss, reference.loss('token_mean', expected, mask), rtol=1e-5
+    loss, expected_aggregate.token_mean(expected, mask), rtol=1e-5
   )
 
 
 def test_grpo_end_to_end():
-  (loss, (reward, _, terms, values)), _ = update('grpo', 'mixed')
+  (loss, (reward, _, terms)), _ = update('grpo', 'mixed')
   # The verdict alone: the second group is all right, the third all wrong.
   np.testing.assert_array_equal(reward, MIXED.correct)
   mask = np.asarray(terms.mask)
   np.testing.assert_array_equal(mask, MIXED.mask)
-  advantage = reference.group(reward, mask, 1, 1e-6)[..., None] * mask
+  advantage = expected_advantages.group(reward, mask, 1, 1e-6)[..., None] * mask
   assert advantage[0].any() and not advantage[1:].any()
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
-  expected = reference.ppo_clip(
+  expected = expected_losses.ppo_clip(
     terms.logp, terms.old_logp, advantage, mask, 0.2, 0.2, math.inf
-  ) + 0.04 * reference.kl('kl_k3', terms.logp, terms.ref_logp, mask)
-  np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
+  ) + 0.04 * expected_regularizers.kl_k3(terms)
   np.testing.assert_allclose(
-    loss, reference.loss('sequence_mean', expected, mask), rtol=1e-5
+    loss, expected_aggregate.sequence_mean(expected, mask), rtol=1e-5
   )
 
 
 def test_all_truncated_drops_everything_in_dler():
-  (loss, (reward, _, terms, _)), gradient = update('dler', 'cut')
+  (loss, (reward, _, terms)), gradient = update('dler', 'cut')
   assert not reward.any()
   assert not terms.mask.any()
   assert loss == 0
@@ -144,11 +140,11 @@ def test_all_truncated_drops_everything_in_dler():
 
 
 def test_all_truncated_leaves_the_kl_in_grpo():
-  (loss, (reward, _, terms, _)), gradient = update('grpo', 'cut')
+  (loss, (reward, _, terms)), gradient = update('grpo', 'cut')
   assert not reward.any()
   assert not terms.advantage.any()
-  kl = reference.kl('kl_k3', terms.logp, terms.ref_logp, terms.mask)
-  expected = 0.04 * reference.loss('sequence_mean', kl, terms.mask)
+  kl = expected_regularizers.kl_k3(terms)
+  expected = 0.04 * expected_aggregate.sequence_mean(kl, terms.mask)
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   assert np.isfinite(gradient).all()
   assert gradient.any()
@@ -157,7 +153,9 @@ def test_all_truncated_leaves_the_kl_in_grpo():
 def test_jit_equals_eager():
   recipe = recipes.build(dler())
   np.testing.assert_allclose(
-    jax.jit(recipe.token_loss)(terms()), recipe.token_loss(terms()), rtol=1e-5
+    jax.jit(functools.partial(total, recipe))(terms()),
+    total(recipe, terms()),
+    rtol=1e-5,
   )
   np.testing.assert_array_equal(
     jax.jit(recipe.reward)(MIXED, {})[0], recipe.reward(MIXED, {})[0]
@@ -185,20 +183,93 @@ def test_defaults_may_be_left_out():
     regularizers={},
   )
   np.testing.assert_array_equal(
-    build(short).token_loss(terms()), build(spelled).token_loss(terms())
+    total(build(short), terms()), total(build(spelled), terms())
   )
 
 
-def test_rewards_add_up_and_memory_passes_through():
+def test_rewards_add_up_and_each_part_has_its_own_memory():
   def count(rollouts, memory):
-    return memory['calls'] * rollouts.correct, {'calls': memory['calls'] + 1}
+    calls = memory.shared['calls']
+    return calls * rollouts.correct, Memory({'calls': calls + 1}, {})
+
+  part = recipes.Part('first', count, Memory({'calls': 1}, {}))
+  other = recipes.Part('second', count, Memory({'calls': 10}, {}))
+  plain = recipes.Part('third', lambda rollouts: 100 * rollouts.correct)
+  recipe = dataclasses.replace(
+    recipes.build(dler()), shaping=(part, other, plain)
+  )
+  start = recipe.start_memory()
+  reward, memory = recipe.reward(MIXED, start)
+  np.testing.assert_array_equal(reward, 111 * MIXED.correct)
+  assert {k: v.shared['calls'] for k, v in memory.items()} == {
+    'first': 2,
+    'second': 11,
+  }
+  assert start['first'].shared['calls'] == 1
+
+
+def test_only_parts_that_observe_see_the_monitor():
+  def observe(rollouts, memory):
+    return Memory({'seen': memory.shared['seen'] + rollouts.correct.sum()}, {})
+
+  parts = (
+    recipes.Part('blind', None, Memory({'seen': 0}, {})),
+    recipes.Part('watching', None, Memory({'seen': 1}, {}), observe),
+  )
+  recipe = dataclasses.replace(recipes.build(dler()), shaping=parts)
+  assert recipe.observes
+  assert not recipes.build(dler()).observes
+  memory = recipe.observe(MIXED, recipe.start_memory())
+  assert memory['blind'].shared['seen'] == 0
+  assert memory['watching'].shared['seen'] == 1 + MIXED.correct.sum()
+
+
+def test_a_term_may_have_its_own_denominators_and_focus():
+  """2 sum(x) / N tokens for the term, where the loss is a sequence mean."""
+
+  def prepare(logp, old_logp, advantage, mask):
+    return mask * jnp.sum(logp * mask)
 
   recipe = dataclasses.replace(
-    recipes.build(dler()), shaping=(count, count, count)
+    recipes.build(dler(aggregate={'name': 'sequence_mean'})),
+    loss=lambda logp, old_logp, advantage, mask: jnp.zeros_like(mask),
+    regularizers=(
+      recipes.Term(
+        'any',
+        2.0,
+        lambda tokens: tokens.focus,
+        prepare,
+        tables.AGGREGATES['token_mean'],
+      ),
+    ),
   )
-  reward, memory = recipe.reward(MIXED, {'calls': 1})
-  np.testing.assert_array_equal(reward, 6 * MIXED.correct)  # 1 + 2 + 3
-  assert memory == {'calls': 4}
+  assert recipe.needs_statistics
+  found = terms()
+  focus = recipe.focus(found.logp, found.old_logp, found.advantage, found.mask)
+  loss = recipe.total(found, recipe.weights(found.mask), focus)
+  np.testing.assert_allclose(
+    loss, 2 * np.sum(found.logp * found.mask), rtol=1e-6
+  )
+
+
+def test_a_term_takes_the_name_of_an_aggregate():
+  section = {'kl_k3': {'coefficient': 1.0, 'aggregate': 'token_mean'}}
+  recipe = recipes.build(
+    dler(regularizers=section, aggregate={'name': 'sequence_sum'})
+  )
+  weights = recipe.weights(MIXED.mask)
+  assert set(weights) == {'loss', 'kl_k3'}
+  np.testing.assert_allclose(weights['kl_k3'].sum(), 1, rtol=1e-6)
+  np.testing.assert_allclose(weights['loss'] * 12, MIXED.mask, rtol=1e-6)
+
+
+def test_some_losses_have_one_aggregate():
+  with pytest.raises(UserError) as error:
+    recipes.build(dler(loss={'name': 'gspo'}))
+  assert str(error.value) == (
+    "config.objective.aggregate = 'token_mean': the loss gspo is defined with "
+    'sequence_mean; use that'
+  )
 
 
 def test_several_shaping_functions_from_a_config():
@@ -228,17 +299,17 @@ def test_needs_reference(regularizers, expected):
   assert recipe.needs_reference is expected
   # The property says the truth: a reference of NaN is seen only if needed.
   unknown = dataclasses.replace(terms(), ref_logp=np.full((3, 4, 6), np.nan))
-  loss = np.asarray(recipe.token_loss(unknown))
-  assert bool(np.isnan(loss).any()) is expected
+  assert bool(np.isnan(total(recipe, unknown))) is expected
 
 
 def test_entropy_coefficient_lowers_the_loss():
-  plain = recipes.build(dler(regularizers={})).token_loss(terms())
+  plain = total(recipes.build(dler(regularizers={})), terms())
   bonus = recipes.build(dler(regularizers={'entropy': {'coefficient': 0.5}}))
+  mask = terms().mask
   np.testing.assert_allclose(
-    bonus.token_loss(terms()),
-    plain - 0.5 * terms().entropy * terms().mask,
-    rtol=1e-6,
+    total(bonus, terms()),
+    plain - 0.5 * np.sum(terms().entropy * mask) / mask.sum(),
+    rtol=1e-5,
   )
 
 
@@ -248,11 +319,11 @@ def test_entropy_coefficient_lowers_the_loss():
     (
       {'advantage': {'name': 'grup'}},
       "config.objective.advantage: no function is named 'grup'; choose from "
-      'batch_token_whiten, group, group_mean',
+      + choices('advantage'),
     ),
     (
       {'loss': {'low': 0.2}},
-      "config.objective.loss: no key 'name'; choose from ppo_clip",
+      f"config.objective.loss: no key 'name'; choose from {choices('loss')}",
     ),
     (
       {'loss': {'name': 'ppo_clip', 'lo': 0.2}},
@@ -274,7 +345,7 @@ def test_entropy_coefficient_lowers_the_loss():
     (
       {'shaping': {'truncate': {}}},
       "config.objective.shaping: no function is named 'truncate'; choose from "
-      'outcome, truncation',
+      + choices('shaping'),
     ),
     (
       {'shaping': {'truncation': {'stop': 0.0}}},
@@ -284,7 +355,7 @@ def test_entropy_coefficient_lowers_the_loss():
     (
       {'shaping': {}},
       'config.objective.shaping = {}: nothing to reward; choose one or more '
-      'of outcome, truncation',
+      f'of {choices("shaping")}',
     ),
     (
       {'shaping': {'truncation': 0.1}},
@@ -299,7 +370,7 @@ def test_entropy_coefficient_lowers_the_loss():
     (
       {'regularizers': {'kl_k4': {}}},
       "config.objective.regularizers: no function is named 'kl_k4'; choose "
-      'from entropy, kl_k1, kl_k2, kl_k3',
+      f'from {choices("regularizers")}',
     ),
     (
       {'regularizers': {'kl_k2': {}}},
@@ -325,8 +396,7 @@ def test_entropy_coefficient_lowers_the_loss():
     ),
     (
       {'advantages': {'name': 'group'}},
-      "config.objective: unknown key 'advantages'; a recipe takes budget, "
-      'shaping, selection, advantage, loss, regularizers, aggregate',
+      f"config.objective: unknown key 'advantages'; a recipe takes {PARTS}",
     ),
   ],
 )
@@ -342,14 +412,13 @@ def test_a_missing_part_is_named():
   with pytest.raises(UserError) as error:
     recipes.build(config)
   assert str(error.value) == (
-    "config.objective: no key 'loss'; a recipe needs budget, shaping, "
-    'selection, advantage, loss, regularizers, aggregate'
+    f"config.objective: no key 'loss'; a recipe needs {PARTS}"
   )
 
 
 def test_a_whole_number_is_a_good_float():
   recipe = recipes.build(dler(regularizers={'kl_k2': {'coefficient': 1}}))
-  assert recipe.regularizers[0][0] == 1
+  assert recipe.regularizers[0].coefficient == 1
 
 
 def test_building_leaves_the_config_alone():
@@ -371,4 +440,4 @@ def test_every_function_is_named_documented_and_typed(part):
     assert function.__doc__
     for parameter in inspect.signature(function).parameters.values():
       if parameter.kind is parameter.KEYWORD_ONLY:
-        assert parameter.annotation in (bool, float, int, str)
+        assert parameter.annotation in (bool, float, int, str, tuple)

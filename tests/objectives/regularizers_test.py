@@ -82,7 +82,9 @@ def test_k3_keeps_small_differences():
 @pytest.mark.parametrize('seed', [0, 1])
 def test_equals_the_loops(name, seed):
   tokens = terms(seed)
-  expected = expected_regularizers.kl(name, tokens.logp, tokens.ref_logp, tokens.mask)
+  expected = expected_regularizers.kl(
+    name, tokens.logp, tokens.ref_logp, tokens.mask
+  )
   np.testing.assert_allclose(apply(name, tokens), expected, atol=1e-6)
 
 

@@ -154,7 +154,7 @@ def shorter_better(
   right, length = _right(rollouts), _length(rollouts)
   best = jnp.where(
     jnp.any(right, axis=1, keepdims=True),
-    _extreme(jnp.min, length, right),
+    _least(length, right),
     jnp.mean(length, axis=1, keepdims=True),
   )
   return jnp.where(right, alpha, 0.0) - beta * jnp.abs(length - best)
@@ -173,8 +173,8 @@ def o1_pruner(
   advantage `batch_zscore`. A whole reward; a group all right or all wrong
   with equal lengths gets 0. In the paper mean length and pass rate are the
   reference model's, sampled once. Here they are the group's own: an online
-  version. With the defaults wrong ends above right only where it is several
-  times shorter.
+  version. Wrong ends above right only where it is shorter than `1 / alpha` of
+  the mean length; clipped, both may end equal.
 
   Source: O1-Pruner, arXiv 2501.12570.
 
@@ -220,7 +220,7 @@ def decoupled_length(
     The reward `[B, G]`.
   """
   right, length = _right(rollouts), _length(rollouts)
-  best = _extreme(jnp.min, length, right)
+  best = _least(length, right)
   cap = jnp.maximum(jnp.asarray(rollouts.cap), 1)[:, None]
   # At most 0 where it counts; a shorter wrong one must not overflow.
   saved = jnp.minimum(best - length, 0)
@@ -295,8 +295,8 @@ def step_pruner(
   """
   steps = _measure(rollouts, 'step_pruner', 'paragraphs')
   right = _right(rollouts)
-  fewest = _extreme(jnp.min, steps, right)
-  span = _extreme(jnp.max, steps, right) - fewest + eps
+  fewest = _least(steps, right)
+  span = _most(steps, right) - fewest + eps
   share = (steps - fewest) / jnp.where(span > 0, span, 1)
   return jnp.where(right, 1 - alpha * share, 0)
 
@@ -318,9 +318,10 @@ def relative_length(rollouts: Rollouts) -> jax.Array:
     The term `[B, G]`, below 1.
   """
   length = _length(rollouts)
-  longest = _extreme(jnp.max, length, _right(rollouts))
-  value = 1 - length / jnp.where(longest > 0, longest, 1)
-  return jnp.where(longest > 0, value, 0)
+  longest = _most(length, _right(rollouts))
+  # Not 1 - L / max: fused into one step that is not exactly 0 for the longest.
+  saved = (longest - length) / jnp.where(longest > 0, longest, 1)
+  return jnp.where(longest > 0, saved, 0)
 
 
 def _right(rollouts: Rollouts) -> jax.Array:
@@ -338,11 +339,15 @@ def _pass_rate(rollouts: Rollouts) -> jax.Array:
   return jnp.mean(_right(rollouts).astype(jnp.float32), axis=1, keepdims=True)
 
 
-def _extreme(function, values: Array, right: Array) -> jax.Array:
-  """`jnp.min` or `jnp.max` over right responses, `[B, 1]`; 0 if none is."""
-  initial = jnp.inf if function is jnp.min else -jnp.inf
-  value = function(values, axis=1, keepdims=True, initial=initial, where=right)
-  return jnp.where(jnp.any(right, axis=1, keepdims=True), value, 0)
+def _least(values: Array, right: Array) -> jax.Array:
+  """`[B, 1]`, of the right responses of a group; 0 if there is none."""
+  least = jnp.min(values, axis=1, keepdims=True, initial=jnp.inf, where=right)
+  return jnp.where(jnp.any(right, axis=1, keepdims=True), least, 0)
+
+
+def _most(values: Array, right: Array) -> jax.Array:
+  """`[B, 1]`, of the right responses of a group; 0 if there is none."""
+  return -_least(-values, right)
 
 
 def _standardize(length: Array, right: Array, scale: Array) -> jax.Array:

@@ -248,8 +248,8 @@ def laser_de(
 
   A response is repetitive if more than `threshold` of its tokens stand in a
   repeated n-gram (`repetition.repeated_tokens`). That criterion is a
-  reconstruction: the released code looks for a 4-gram that occurs three times
-  at short distance, which a long chain of thought nearly always has.
+  reconstruction: the released code looks for a 4-gram that occurs three times,
+  two of them less than a third of the response apart.
 
   Source: Laser-DE, arXiv 2505.15612, numbers as in `laser_d`; `ngram` and
   `threshold` have no published value.

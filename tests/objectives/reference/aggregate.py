@@ -1,22 +1,40 @@
-"""The scalar loss in float64 loops."""
+"""The scalar loss in float64 loops, each in the words of its paper."""
 
 import numpy as np
 
 from tests.objectives.reference import float64
 
 
-def loss(name, values, mask, length=None):
-  """The scalar loss, each aggregation in the words of its paper."""
+def _responses(values, mask):
+  """The trained tokens of each response that has any, in lists by group."""
   values, mask = float64(values, mask)
-  responses = [
-    values[b, g][mask[b, g] > 0]
-    for b, g in np.ndindex(mask.shape[:2])
-    if mask[b, g].any()
+  groups = [
+    [v[m > 0] for v, m in zip(values[b], mask[b], strict=True) if m.any()]
+    for b in range(len(values))
   ]
-  if name == 'token_mean':
-    return np.concatenate(responses).mean()
-  if name == 'sequence_mean':
-    return np.mean([response.mean() for response in responses])
-  if name == 'sequence_sum':
-    return np.mean([response.sum() for response in responses])
-  return np.mean([response.sum() / length for response in responses])
+  return [group for group in groups if group]
+
+
+def _all(values, mask):
+  return [r for group in _responses(values, mask) for r in group]
+
+
+def token_mean(values, mask):
+  return np.concatenate(_all(values, mask)).mean()
+
+
+def sequence_mean(values, mask):
+  return np.mean([response.mean() for response in _all(values, mask)])
+
+
+def sequence_sum(values, mask):
+  return np.mean([response.sum() for response in _all(values, mask)])
+
+
+def fixed_length(values, mask, length):
+  return np.mean([response.sum() / length for response in _all(values, mask)])
+
+
+def group_mean(values, mask):
+  groups = _responses(values, mask)
+  return np.mean([np.concatenate(group).mean() for group in groups])

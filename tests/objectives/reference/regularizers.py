@@ -7,17 +7,63 @@ import numpy as np
 from tests.objectives.reference import float64
 
 
-def kl(name, logp, ref_logp, mask):
-  logp, ref_logp, mask = float64(logp, ref_logp, mask)
+def _by_token(function, logp, other_logp, mask):
+  """`function(logp - other_logp)` of each trained token."""
+  logp, other_logp, mask = float64(logp, other_logp, mask)
   values = np.zeros(mask.shape)
   for i in np.ndindex(mask.shape):
     if mask[i]:
-      d = logp[i] - ref_logp[i]
-      if name == 'kl_k1':
-        values[i] = d
-      elif name == 'kl_k2':
-        values[i] = d * d / 2
-      else:
-        d = min(max(d, -20), 20)
-        values[i] = min(math.exp(-d) + d - 1, 10)
+      values[i] = function(logp[i] - other_logp[i])
   return values
+
+
+def kl_k1(tokens):
+  k1 = lambda d: d
+  return _by_token(k1, tokens.logp, tokens.ref_logp, tokens.mask)
+
+
+def kl_k2(tokens):
+  k2 = lambda d: d * d / 2
+  return _by_token(k2, tokens.logp, tokens.ref_logp, tokens.mask)
+
+
+def kl_k3(tokens):
+  def k3(d):
+    d = min(max(d, -20), 20)
+    return min(math.exp(-d) + d - 1, 10)
+
+  return _by_token(k3, tokens.logp, tokens.ref_logp, tokens.mask)
+
+
+def kl_cov(tokens):
+  change = _by_token(abs, tokens.logp, tokens.old_logp, tokens.mask)
+  return change * tokens.focus
+
+
+def kl_cov_focus(logp, old_logp, advantage, mask, fraction):
+  logp, advantage, mask = float64(logp, advantage, mask)
+  kept = [i for i in np.ndindex(mask.shape) if mask[i]]
+  mean_logp = sum(logp[i] for i in kept) / len(kept)
+  mean_advantage = sum(advantage[i] for i in kept) / len(kept)
+
+  def covariance(i):
+    return (advantage[i] - mean_advantage) * (logp[i] - mean_logp)
+
+  number = max(1, math.floor(len(kept) * fraction))
+  focus = np.zeros(mask.shape)
+  for i in sorted(kept, key=covariance, reverse=True)[:number]:
+    focus[i] = 1
+  return focus
+
+
+def kl_hinge(tokens):
+  minus = lambda d: -d
+  change = _by_token(minus, tokens.logp, tokens.old_logp, tokens.mask)
+  return change * tokens.focus
+
+
+def kl_hinge_focus(logp, old_logp, advantage, mask, beta, delta):
+  logp, old_logp, mask = float64(logp, old_logp, mask)
+  kept = [i for i in np.ndindex(mask.shape) if mask[i]]
+  kl = sum(old_logp[i] - logp[i] for i in kept) / len(kept)
+  return beta * max(0.0, kl - delta) * mask

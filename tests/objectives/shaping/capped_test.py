@@ -1,4 +1,4 @@
-"""Shaping rewards, case by case and against the loops."""
+"""Rewards within a cap: case by case, against the loops, what breaks them."""
 
 import functools
 
@@ -19,6 +19,62 @@ CASES = reference.rollouts(
   truncated=[[0, 0, 1, 1, 0], [0, 0, 1, 1, 0]],
   cap=[5, 3],
 )
+COSINE = {
+  'right_short': 2.0,
+  'right_long': 1.0,
+  'wrong_short': -10.0,
+  'wrong_long': 0.0,
+  'exceeded': -10.0,
+  'margin': 3,
+}
+# Every part with all of its keys, as the loops take them.
+KEYS = {
+  'truncation': {'stop_properly': 0.1},
+  'difficulty_truncation': {
+    'easy_cap': 12,
+    'threshold': 0.5,
+    'stop_properly': 0.1,
+  },
+  'overlong': {'buffer': 7, 'factor': 0.5},
+  'cosine': COSINE,
+  'format_length': {'turning_point': 0.4},
+  'l1_exact': {'alpha': 3e-3},
+  'l1_max': {'alpha': 0.05, 'offset': 0.5},
+  'tldr': {'short': 0.9, 'medium': 0.5, 'long': 0.1},
+}
+EAGER = {
+  name: functools.partial(getattr(capped, name), **keys)
+  for name, keys in KEYS.items()
+}
+EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
+
+
+def random(seed=0, problems=20, samples=8):
+  """Also groups all right and all wrong, and lengths beyond the cap."""
+  rng = np.random.default_rng(seed)
+  shape = (problems, samples)
+  correct = rng.random(shape) < rng.random((problems, 1))
+  correct[0], correct[1] = True, False
+  cap = rng.integers(10, 30, problems)
+  # A third at the cap, a few beyond it.
+  length = np.minimum(rng.integers(1, 34, shape), cap[:, None])
+  length += 2 * (rng.random(shape) < 0.05)
+  target = rng.integers(0, 3, problems)
+  return reference.rollouts(
+    correct=correct,
+    length=length,
+    truncated=(length == cap[:, None]) & (rng.random(shape) < 0.5),
+    think_closed=rng.integers(0, 2, shape),
+    answered=rng.integers(0, 2, shape),
+    cap=cap,
+    target=target,
+  )
+
+
+def one_group(correct, length, cap, **fields):
+  return reference.rollouts(
+    correct=[correct], length=[length], cap=[cap], **fields
+  )
 
 
 def test_outcome_is_the_verdict():
@@ -39,38 +95,285 @@ def test_truncation_as_released():
   )
 
 
-@pytest.mark.parametrize('stop_properly', [0.0, 0.1])
-def test_truncation_equals_the_loops(stop_properly):
-  rng = np.random.default_rng(0)
-  shape = (20, 16)
-  rollouts = reference.rollouts(
-    correct=rng.integers(0, 2, shape),
-    length=rng.integers(1, 9, shape),
-    truncated=rng.integers(0, 2, shape),
-    cap=rng.integers(2, 8, shape[0]),
+# Three of four right in time is more than half: only lengths up to 3 count.
+# Two of four is not, be the others wrong, truncated or beyond the cap.
+@pytest.mark.parametrize(
+  ('correct', 'length', 'truncated', 'expected'),
+  [
+    ([1, 1, 1, 0], [2, 3, 4, 1], [0, 0, 0, 0], [1, 1, 0, 0]),
+    ([1, 1, 0, 0], [2, 4, 3, 1], [0, 0, 0, 0], [1, 1, 0, 0]),
+    ([1, 1, 1, 0], [2, 4, 5, 1], [0, 0, 1, 0], [1, 1, 0.25, 0]),
+    ([1, 1, 1, 0], [2, 4, 6, 1], [0, 0, 0, 0], [1, 1, 0, 0]),
+    ([1, 1, 1, 1], [4, 4, 4, 5], [0, 0, 0, 1], [0, 0, 0, 0]),
+  ],
+  ids=['easy', 'hard', 'truncated', 'beyond', 'nothing left'],
+)
+def test_difficulty_truncation_literal(correct, length, truncated, expected):
+  rollouts = one_group(correct, length, 5, truncated=[truncated])
+  reward = capped.difficulty_truncation(
+    rollouts, easy_cap=3, stop_properly=0.25
   )
-  reward = capped.truncation(rollouts, stop_properly=stop_properly)
-  expected = shaping_capped.truncation(rollouts, stop_properly)
-  assert len(np.unique(expected)) == (3 if stop_properly else 2)
-  np.testing.assert_allclose(reward, expected, atol=1e-7)
+  np.testing.assert_array_equal(reward, [expected])
 
 
 @pytest.mark.parametrize(
-  'function',
+  ('threshold', 'samples', 'solved', 'is_easy'),
   [
-    capped.outcome,
-    functools.partial(capped.truncation, stop_properly=0.1),
+    (0.6, 5, 3, False),  # float32(0.6) * 5 is above 3, float32(3) / 5 not
+    (0.6, 5, 4, True),
+    (0.29, 100, 29, False),  # 0.29 * 100 is 28.999999999999996
+    (0.29, 100, 30, True),
+    (0.0, 4, 0, False),
+    (0.0, 4, 1, True),
+    (1.0, 4, 4, False),
   ],
 )
-def test_jit_equals_eager(function):
-  np.testing.assert_array_equal(
-    jax.jit(function)(CASES), function(CASES)
+def test_difficulty_is_compared_in_whole_responses(
+  threshold, samples, solved, is_easy
+):
+  correct = np.arange(samples) < solved
+  rollouts = one_group(correct, np.full(samples, 4), 5)
+  reward = capped.difficulty_truncation(
+    rollouts, easy_cap=3, threshold=threshold
   )
+  expected = np.zeros(samples) if is_easy else correct
+  np.testing.assert_array_equal(reward, [expected])
 
 
-def test_all_truncated():
+def test_easy_cap_may_be_traced():
+  function = jax.jit(
+    lambda cap: capped.difficulty_truncation(CASES, easy_cap=cap, threshold=0.1)
+  )
+  for easy_cap in (2, 3, 5):
+    expected = shaping_capped.difficulty_truncation(CASES, easy_cap, 0.1, 0.0)
+    np.testing.assert_array_equal(function(easy_cap), expected)
+
+
+# A cap of 20 and a buffer of 8: nothing up to 12, then an eighth per token.
+def test_overlong_literal():
+  rollouts = one_group([1, 0, 1, 0, 1, 0], [1, 12, 13, 16, 20, 23], 20)
+  expected = np.array([0, 0, -0.125, -0.5, -1, -1])
+  reward = capped.overlong(rollouts, buffer=8)
+  np.testing.assert_array_equal(reward, [expected])
+  reward = capped.overlong(rollouts, buffer=8, factor=0.5)
+  np.testing.assert_array_equal(reward, [expected / 2])
+
+
+def test_overlong_without_a_buffer():
+  rollouts = one_group([1, 1, 1], [1, 20, 21], 20)
+  reward = capped.overlong(rollouts, buffer=0)
+  np.testing.assert_array_equal(reward, [[0, 0, -1]])
+
+
+# A cap of 120. Right: 2 at no length, 1.5 at 60, 1 at 120; at 40, where the
+# cosine is 1/2, 1 + (1 + 1/2) / 2 = 1.75, and at 80 it is 1.25. Wrong:
+# -10 * (3/4, 1/2, 1/4). 104 + 16 reaches the cap, 103 + 16 does not: there
+# the cosine is -0.9025853, so the wave (1 - 0.9025853) / 2 = 0.0487074.
+@pytest.mark.parametrize(
+  ('is_right', 'expected'),
+  [
+    (1, [1.75, 1.5, 1.25, 1.0487074, -10, -10]),
+    (0, [-7.5, -5, -2.5, -0.487074, -10, -10]),
+  ],
+)
+def test_cosine_literal(is_right, expected):
+  rollouts = one_group([is_right] * 6, [40, 60, 80, 103, 104, 120], 120)
+  np.testing.assert_allclose(capped.cosine(rollouts), [expected], rtol=1e-5)
+
+
+def test_cosine_under_a_cap_within_its_margin():
+  rollouts = one_group([1, 0, 1], [1, 1, 17], 17)
+  np.testing.assert_array_equal(capped.cosine(rollouts), [[-10, -10, -10]])
+  rollouts = one_group([1, 0], [1, 1], 18)
+  assert (np.asarray(capped.cosine(rollouts)) > -10).all()
+
+
+# A cap of 8: x = 1/4, 1/2, 3/4, 1 gives y = 3/4, 1, 1/2, -1 at p = 1/2.
+def test_format_length_literal():
+  reward = functools.partial(
+    one_group, [1, 0, 1, 0], [2, 4, 6, 8], 8, think_closed=[[1, 1, 0, 0]]
+  )
+  answered = capped.format_length(reward(answered=[[1, 1, 1, 1]]))
+  np.testing.assert_array_equal(answered, [[1.75, 2, 1, -0.5]])
+  silent = capped.format_length(reward(answered=[[0, 0, 0, 0]]))
+  np.testing.assert_array_equal(silent, [[0, 0, 0, -1]])
+
+
+def test_format_length_never_looks_at_the_verdict():
+  seen = random()
+  flipped = random()
+  np.copyto(flipped.correct, 1 - seen.correct)
+  part = EVERY['format_length']
+  np.testing.assert_array_equal(part(seen), part(flipped))
+
+
+def test_format_length_may_turn_at_the_cap():
+  rollouts = one_group([1, 1], [4, 8], 8)
+  reward = capped.format_length(rollouts, turning_point=1.0)
+  np.testing.assert_array_equal(reward, [[1.75, 2]])  # 1 + 1 - (1/2)^2
+
+
+# 1000 asked for; 3e-4 times 0, 500, 500, 4000 tokens.
+def test_l1_literals():
+  rollouts = one_group(
+    [1, 1, 0, 1], [1000, 500, 1500, 5000], 5000, target=[1000], tokens=1
+  )
+  reward = capped.l1_exact(rollouts)
+  np.testing.assert_allclose(reward, [[0, -0.15, -0.15, -1.2]], rtol=1e-6)
+  reward = capped.l1_max(rollouts)
+  np.testing.assert_allclose(reward, [[0.5, 0.65, 0, 0]], rtol=1e-6)
+
+
+def test_l1_max_at_the_clips():
+  rollouts = one_group([1, 1, 0], [1, 9, 1], 9, target=[5])
+  reward = capped.l1_max(rollouts, alpha=1.0)
+  np.testing.assert_array_equal(reward, [[1, 0, 0]])
+
+
+def test_l1_exact_lets_a_wrong_hit_pass_a_right_miss():
+  rollouts = one_group([1, 0], [4334, 1000], 5000, target=[1000], tokens=1)
+  total = np.asarray(capped.outcome(rollouts) + capped.l1_exact(rollouts))
+  assert total[0, 0] < total[0, 1] == 0
+
+
+# Half of the cap at betas of 1, 1/2 and 0; a level of 7 counts as 2.
+def test_tldr_literal():
   rollouts = reference.rollouts(
-    correct=[[0, 0]], length=[[4, 4]], truncated=[[1, 1]], cap=[4]
+    correct=[[1, 0]] * 4, length=[[4, 4]] * 4, cap=[8] * 4, target=[0, 1, 2, 7]
   )
-  for function in (capped.outcome, capped.truncation):
-    np.testing.assert_array_equal(function(rollouts), [[0, 0]])
+  reward = capped.tldr(rollouts, short=1.0, medium=0.5, long=0.0)
+  np.testing.assert_array_equal(reward, [[0.5, 0], [0.75, 0], [1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_equals_the_loops(name, seed):
+  rollouts = random(seed)
+  expected = getattr(shaping_capped, name)(rollouts, **KEYS[name])
+  assert len(np.unique(expected)) > 2
+  np.testing.assert_allclose(
+    EVERY[name](rollouts), expected, rtol=1e-5, atol=1e-6
+  )
+
+
+def test_truncation_equals_the_loops_as_in_the_paper():
+  rollouts = random()
+  expected = shaping_capped.truncation(rollouts, 0.0)
+  np.testing.assert_array_equal(capped.truncation(rollouts), expected)
+
+
+@pytest.mark.parametrize('name', ['outcome', *EAGER])
+def test_jit_equals_eager(name):
+  function = EAGER[name] if name in EAGER else capped.outcome
+  eager = function(CASES)
+  assert eager.dtype == jnp.float32
+  np.testing.assert_allclose(
+    jax.jit(function)(CASES), eager, rtol=1e-6, atol=1e-6
+  )
+
+
+# All right, all wrong, all truncated (right and wrong), equal lengths, one
+# token each, a cap of one token; then groups of one sample.
+DEGENERATE = {
+  'groups': reference.rollouts(
+    correct=[[1, 1], [0, 0], [1, 0], [1, 0], [1, 0], [1, 0]],
+    length=[[3, 9], [3, 9], [20, 20], [5, 5], [1, 1], [1, 1]],
+    truncated=[[0, 0], [0, 0], [1, 1], [0, 0], [0, 0], [1, 0]],
+    answered=[[1, 1], [1, 0], [0, 0], [1, 0], [1, 1], [1, 0]],
+    cap=[20, 20, 20, 20, 20, 1],
+    target=[0, 1, 2, 0, 1, 2],
+  ),
+  'alone': reference.rollouts(
+    correct=[[1], [0], [1]],
+    length=[[3], [9], [20]],
+    truncated=[[0], [0], [1]],
+    cap=[20, 20, 20],
+  ),
+}
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('case', DEGENERATE)
+def test_degenerate_groups(name, case):
+  rollouts = DEGENERATE[case]
+  reward = np.asarray(EVERY[name](rollouts))
+  assert np.isfinite(reward).all()
+  expected = getattr(shaping_capped, name)(rollouts, **KEYS[name])
+  np.testing.assert_allclose(reward, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_members_of_a_group_may_be_permuted(name):
+  rollouts = random()
+  order = np.array([3, 0, 2, 1, 7, 4, 6, 5])
+  permuted = reference.rollouts(
+    correct=rollouts.correct[:, order],
+    length=rollouts.length[:, order],
+    truncated=rollouts.truncated[:, order],
+    think_closed=rollouts.think_closed[:, order],
+    answered=rollouts.answered[:, order],
+    cap=rollouts.cap,
+    target=rollouts.target,
+    tokens=rollouts.response_ids.shape[-1],
+  )
+  np.testing.assert_allclose(
+    EVERY[name](permuted),
+    np.asarray(EVERY[name](rollouts))[:, order],
+    rtol=1e-6,
+    atol=1e-6,
+  )
+
+
+def _rising(target=0):
+  """All right, from one token to the cap of 20, where two are truncated."""
+  length = [*range(1, 21), 20]
+  return one_group(
+    [1] * 21, length, 20, truncated=[[0] * 19 + [1, 1]], target=[target]
+  )
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'truncation',
+    'difficulty_truncation',
+    'overlong',
+    'cosine',
+    'l1_max',
+    'tldr',
+  ],
+)
+def test_a_shorter_right_response_never_earns_less(name):
+  reward = np.asarray(EVERY[name](_rising()))[0]
+  assert (np.diff(reward) <= 0).all()
+  assert reward[0] > reward[-1]
+
+
+@pytest.mark.parametrize(
+  ('name', 'best'), [('format_length', 8), ('l1_exact', 6)]
+)
+def test_where_the_best_length_is_not_the_shortest(name, best):
+  """At 0.4 of the cap, and at the length asked for."""
+  reward = np.asarray(EVERY[name](_rising(target=6)))[0]
+  assert np.argmax(reward) + 1 == best
+  assert (np.diff(reward)[: best - 1] > 0).all()
+
+
+@pytest.mark.parametrize(
+  'name', ['truncation', 'difficulty_truncation', 'l1_max', 'tldr']
+)
+def test_wrong_is_never_above_right(name):
+  rollouts = random()
+  within = rollouts.length <= rollouts.cap[:, None]
+  reward = np.asarray(EVERY[name](rollouts))
+  right = rollouts.correct > 0
+  assert reward[right & within].min() >= reward[~right].max()
+
+
+def test_cosine_puts_wrong_below_right_except_near_the_cap():
+  rollouts = random()
+  reward = np.asarray(EVERY['cosine'](rollouts))
+  near = rollouts.length + COSINE['margin'] >= rollouts.cap[:, None]
+  right = rollouts.correct > 0
+  assert reward[right & ~near].min() > reward[~right].max()
+  assert (reward[right & near] == -10).all()

@@ -1,0 +1,66 @@
+"""Curricula: which problems come more often."""
+
+import numpy as np
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.objectives import curricula
+from tests.objectives.reference import curricula as expected
+
+KEYS = {'lower': 0.5, 'upper': 0.9, 'factor': 3.0}
+
+
+def test_uniform():
+  weight = curricula.uniform(np.array([0.0, 0.5, 1.0, np.nan]))
+  assert weight.dtype == np.float64
+  np.testing.assert_array_equal(weight, [1, 1, 1, 1])
+
+
+def test_easy_upweight():
+  # Never solved, hard, at the border, easy, too easy, solved, unknown.
+  rates = np.array([0.0, 0.4, 0.5, 0.8, 0.9, 0.95, 1.0, np.nan])
+  weight = curricula.easy_upweight(rates, **KEYS)
+  assert weight.dtype == np.float64
+  np.testing.assert_array_equal(weight, [1, 1, 3, 3, 1, 1, 0, 1])
+
+
+def test_solved_is_dropped_even_at_the_upper_border():
+  weight = curricula.easy_upweight(
+    np.array([15 / 16, 1.0], np.float32), lower=0.5, upper=1.0, factor=2.0
+  )
+  np.testing.assert_array_equal(weight, [2, 0])
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_equals_the_loops(seed):
+  rng = np.random.default_rng(seed)
+  rates = rng.integers(0, 17, 500) / 16
+  rates[rng.random(500) < 0.1] = np.nan
+  keys = {'lower': 0.5, 'upper': 0.875, 'factor': 2.5}
+  weight = curricula.easy_upweight(rates, **keys)
+  assert set(np.unique(weight)) == {0, 1, 2.5}
+  np.testing.assert_array_equal(weight, expected.easy_upweight(rates, **keys))
+
+
+@pytest.mark.parametrize(
+  ('rates', 'weight'),
+  [([], []), ([1.0, 1.0], [0, 0]), ([0.0], [1]), ([np.nan], [1])],
+)
+def test_degenerate(rates, weight):
+  np.testing.assert_array_equal(
+    curricula.easy_upweight(np.array(rates), **KEYS), weight
+  )
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'lower': 0.9}, 'lower = 0.9, upper = 0.9; give 0 <= lower < upper <= 1'),
+    ({'lower': -0.1}, 'lower = -0.1'),
+    ({'upper': 1.5}, 'upper = 1.5'),
+    ({'factor': -1.0}, 'factor = -1.0; give at least 0'),
+  ],
+)
+def test_refused(change, message):
+  with pytest.raises(UserError, match=message):
+    curricula.easy_upweight(np.array([0.5]), **KEYS | change)

@@ -1,0 +1,15 @@
+"""Weights of problems, one at a time."""
+
+import math
+
+
+def easy_upweight(pass_rate, lower, upper, factor):
+  weights = []
+  for rate in pass_rate:
+    if math.isnan(rate):
+      weights.append(1.0)
+    elif rate >= 1:
+      weights.append(0.0)
+    else:
+      weights.append(factor if lower <= rate < upper else 1.0)
+  return weights

@@ -1,0 +1,36 @@
+"""Measures, one piece and one token at a time; separators are plain here."""
+
+import zlib
+
+
+def paragraphs(response, separator):
+  count, rest = 0, response.thinking
+  while rest:
+    piece, _, rest = rest.partition(separator)
+    count += len(piece.split()) > 0
+  return count
+
+
+def compressibility(response):
+  data = response.thinking.encode()
+  if not data:
+    return 1
+  # A zlib stream is DEFLATE with a head of 2 bytes and a checksum of 4.
+  ratio = (len(zlib.compress(data, 9)) - 6) / len(data)
+  return 0.1 + 0.9 * min(ratio, 1)
+
+
+def answer_prefix(response, separator):
+  """Of chain arithmetic only: a piece is `label:calculation=result`."""
+  stop = 0
+  for piece in response.thinking.split(separator):
+    stop += len(piece)
+    if '=' in piece and piece.split('=')[1] == response.gold:
+      break
+    stop += len(separator)
+  else:
+    return -1
+  tokens = 0
+  while len(response.tokenizer.decode(response.ids[:tokens])) < stop:
+    tokens += 1
+  return tokens

@@ -1,0 +1,503 @@
+"""Rewards relative to a group: by hand, against the loops, what breaks them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.objectives.shaping import capped, relative
+from tests.objectives import reference
+from tests.objectives.reference import shaping_relative
+
+# Every part with all of its keys, as the loops take them.
+KEYS = {
+  'group_lambda': {'fraction': 0.4, 'alpha': 0.6, 'floor': 1e-4},
+  'sigmoid_length': {'alpha': 0.4},
+  'kimi': {'coefficient': 0.4},
+  'alp': {'beta': 1e-3},
+  'shorter_better': {'alpha': 2.0, 'beta': 0.05},
+  'o1_pruner': {'alpha': 5.0, 'low': -2.0, 'high': 4.0},
+  'decoupled_length': {'temperature': 0.1},
+  'conciseness': {
+    'score': 'compressibility',
+    'alpha': 0.5,
+    'anneal_from': 2.0,
+    'anneal_steps': 10,
+  },
+  'step_pruner': {'alpha': 0.5, 'eps': 1e-6},
+  'relative_length': {},
+}
+EAGER = {
+  name: functools.partial(getattr(relative, name), **keys)
+  for name, keys in KEYS.items()
+}
+EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
+# Parts that look at lengths, and parts that look at measures.
+BY_LENGTH = [n for n in KEYS if n not in ('conciseness', 'step_pruner')]
+
+
+def random(seed=0, problems=15, samples=8):
+  """Also groups all right and all wrong; rates tie, so do some lengths."""
+  rng = np.random.default_rng(seed)
+  shape = (problems, samples)
+  correct = rng.random(shape) < rng.random((problems, 1))
+  correct[0], correct[1] = True, False
+  cap = rng.integers(20, 40, problems)
+  length = np.minimum(rng.integers(1, 45, shape), cap[:, None])
+  return reference.rollouts(
+    correct=correct,
+    length=length,
+    truncated=(length == cap[:, None]) & (rng.random(shape) < 0.5),
+    cap=cap,
+    step=rng.integers(1, 15, problems),
+    measures={
+      'compressibility': rng.uniform(-0.2, 1.3, shape),
+      'paragraphs': rng.integers(1, 9, shape),
+    },
+  )
+
+
+def one_group(correct, length, cap=None, **fields):
+  cap = None if cap is None else [cap]
+  return reference.rollouts(
+    correct=[correct], length=[length], cap=cap, **fields
+  )
+
+
+def choose(rollouts, order):
+  """The samples of every group in another order, or some of them."""
+  per_sample = ('correct', 'length', 'truncated', 'response_ids')
+  fields = {n: getattr(rollouts, n)[:, order] for n in per_sample}
+  measures = {n: m[:, order] for n, m in rollouts.measures.items()}
+  return dataclasses.replace(rollouts, measures=measures, **fields)
+
+
+# --- By hand ---
+
+# sigmoid(+-1) = 0.731059, 0.268941: of lengths 2 and 6 the mean is 4 and the
+# population's deviation 2. The wrong one of length 9 is in no statistic.
+SHORT, LONG = 1 - 0.5 * 0.268941, 1 - 0.5 * 0.731059
+
+
+def test_group_lambda_literal():
+  # Rates 1/3, 2/3, 2/3, 0: of five tenths of four groups the second and third
+  # are on top, of a quarter only the second, which stands before its equal.
+  rollouts = reference.rollouts(
+    correct=[[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]],
+    length=[[2, 6, 9], [2, 6, 9], [6, 2, 9], [2, 6, 9]],
+  )
+  reward = relative.group_lambda(rollouts, fraction=0.5, alpha=0.5)
+  np.testing.assert_allclose(
+    reward,
+    [[1, 0, 0], [SHORT, LONG, 0], [LONG, SHORT, 0], [0, 0, 0]],
+    rtol=1e-5,
+  )
+  reward = relative.group_lambda(rollouts, fraction=0.25, alpha=0.5)
+  np.testing.assert_allclose(
+    reward, [[1, 0, 0], [SHORT, LONG, 0], [1, 1, 0], [0, 0, 0]], rtol=1e-5
+  )
+
+
+# On paper 0.2 * 5 = 1 and 0.07 * 100 = 7; in float64 the second is
+# 7.000000000000001, and in float32 0.2 * 5 is above 1.
+@pytest.mark.parametrize(
+  ('fraction', 'problems', 'top'),
+  [
+    (0.2, 5, 1),
+    (0.07, 100, 7),
+    (0.2, 6, 2),
+    (0, 4, 0),
+    (1, 4, 4),
+    (0.01, 3, 1),
+  ],
+)
+def test_group_lambda_counts_groups(fraction, problems, top):
+  rollouts = reference.rollouts(
+    correct=[[1]] * problems, length=[[3]] * problems
+  )
+  part = functools.partial(relative.group_lambda, alpha=0.5)
+  reward = part(rollouts, fraction=fraction)
+  expected = np.where(np.arange(problems) < top, 0.75, 1)[:, None]
+  np.testing.assert_array_equal(reward, expected)
+  traced = jax.jit(lambda f: part(rollouts, fraction=f))(np.float32(fraction))
+  np.testing.assert_array_equal(traced, expected)
+
+
+def test_group_lambda_floor():
+  # Lengths 2 and 6 over a floor of 4 instead of their deviation: sigmoid(1/2)
+  # is 0.622459.
+  rollouts = one_group([1, 1], [2, 6])
+  reward = relative.group_lambda(rollouts, fraction=1.0, alpha=1.0, floor=4.0)
+  np.testing.assert_allclose(reward, [[0.622459, 0.377541]], rtol=1e-5)
+
+
+def test_sigmoid_length_literal():
+  rollouts = one_group([1, 0, 1], [2, 9, 6])
+  reward = relative.sigmoid_length(rollouts, alpha=0.5)
+  np.testing.assert_allclose(reward, [[SHORT, 0, LONG]], rtol=1e-5)
+
+
+def test_sigmoid_length_of_truncated_responses():
+  """They get 0 and move nobody's mean."""
+  rollouts = one_group([1, 0, 1, 1], [2, 9, 6, 9], truncated=[[0, 1, 0, 1]])
+  reward = relative.sigmoid_length(rollouts, alpha=0.5)
+  np.testing.assert_allclose(reward, [[SHORT, 0, LONG, 0]], rtol=1e-5)
+
+
+# From 2 to 10 tokens: lambda = 1/2, 1/4, 0, -1/4, -1/2.
+@pytest.mark.parametrize(
+  ('correct', 'expected'),
+  [
+    ([1] * 5, [0.5, 0.25, 0, -0.25, -0.5]),
+    ([0] * 5, [0, 0, 0, -0.25, -0.5]),
+    ([0, 1, 0, 1, 0], [0, 0.25, 0, -0.25, -0.5]),
+  ],
+)
+def test_kimi_literal(correct, expected):
+  rollouts = one_group(correct, [2, 4, 6, 8, 10])
+  reward = relative.kimi(rollouts, coefficient=1.0)
+  np.testing.assert_array_equal(reward, [expected])
+  np.testing.assert_allclose(
+    relative.kimi(rollouts), [0.4 * np.array(expected)], rtol=1e-6
+  )
+
+
+# Rates 1/2 and 0, the latter raised to 1/4.
+def test_alp_literal():
+  rollouts = reference.rollouts(
+    correct=[[1, 1, 0, 0], [0, 0, 0, 0]], length=[[2, 4, 6, 8]] * 2
+  )
+  reward = relative.alp(rollouts, beta=0.5)
+  np.testing.assert_array_equal(
+    reward, [[-0.5, -1, -1.5, -2], [-0.25, -0.5, -0.75, -1]]
+  )
+
+
+# The best is 4 although a wrong one has 2; without a right one it is the
+# mean, 16 / 4 = 4, again.
+def test_shorter_better_literal():
+  rollouts = reference.rollouts(
+    correct=[[0, 1, 1, 0], [0, 0, 0, 0]], length=[[2, 4, 5, 5]] * 2
+  )
+  reward = relative.shorter_better(rollouts, alpha=2.0, beta=0.5)
+  np.testing.assert_array_equal(
+    reward, [[-1, 2, 1.5, -0.5], [-1, 0, -0.5, -0.5]]
+  )
+
+
+# Mean 5: 5 / L - 1 = 3/2, 1/4, 0, -3/8. Two of four right: +-5/2, or with an
+# alpha of 1/2 +-1/4.
+def test_o1_pruner_literal():
+  rollouts = one_group([1, 1, 0, 0], [2, 4, 5, 9])
+  length = np.array([1.5, 0.25, 0, -4 / 9])
+  reward = relative.o1_pruner(rollouts, alpha=0.5)
+  np.testing.assert_allclose(
+    reward, [length + [0.25, 0.25, -0.25, -0.25]], rtol=1e-6
+  )
+  reward = relative.o1_pruner(rollouts)
+  np.testing.assert_allclose(reward, [[4, 2.75, -2, -2]], rtol=1e-6)
+
+
+# (4 - L) / (20 * 1/2) = 0, -1/5, -1.6 for right ones.
+def test_decoupled_length_literal():
+  rollouts = one_group([1, 0, 1, 1], [4, 2, 6, 20], 20)
+  reward = relative.decoupled_length(rollouts, temperature=0.5)
+  np.testing.assert_allclose(reward, [[1, 0, 0.818731, 0.201897]], rtol=1e-5)
+
+
+def test_decoupled_length_normalised_is_the_weight_of_the_paper():
+  """`w = exp(r / lambda)` over its sum, `r = 1 - L / C`."""
+  length, cap = np.array([300, 700, 5000, 8192]), 8192
+  rollouts = one_group([1, 1, 0, 1], length, cap, tokens=1)
+  reward = np.asarray(relative.decoupled_length(rollouts), np.float64)
+  weight = np.exp((1 - length / cap) / 0.1) * [1, 1, 0, 1]
+  np.testing.assert_allclose(
+    reward[0] / reward.sum(), weight / weight.sum(), rtol=1e-4
+  )
+
+
+def test_decoupled_length_at_extreme_temperatures():
+  rollouts = one_group([1, 0, 1], [5, 1, 9], 10)
+  reward = relative.decoupled_length(rollouts, temperature=float('inf'))
+  np.testing.assert_array_equal(reward, [[1, 0, 1]])
+  reward = relative.decoupled_length(rollouts, temperature=1e-30)
+  np.testing.assert_array_equal(reward, [[1, 0, 0]])
+
+
+# Half right at step 3 of 4: s + p = 2 / 4 + 1/2 = 1. The scores count as 1,
+# 1/10, 1/2; at step 4 and after it s is 0.
+def test_conciseness_literal():
+  rollouts = reference.rollouts(
+    correct=[[1, 1, 1, 0, 0, 0]] * 3,
+    length=[[3] * 6] * 3,
+    step=[3, 4, 9],
+    measures={'compressibility': [[7, -1, 0.5, 1, 1, np.nan]] * 3},
+  )
+  reward = relative.conciseness(
+    rollouts,
+    score='compressibility',
+    alpha=0.5,
+    anneal_from=2.0,
+    anneal_steps=4,
+  )
+  late = [1.25, 1.025, 1.125, 0, 0, 0]
+  np.testing.assert_allclose(
+    reward, [[1.5, 1.05, 1.25, 0, 0, 0], late, late], rtol=1e-6
+  )
+
+
+def test_conciseness_without_annealing():
+  rollouts = one_group([1, 0], [3, 3], measures={'score': [[1.0, 1.0]]})
+  reward = relative.conciseness(
+    rollouts, score='score', alpha=1.0, anneal_from=9.0, anneal_steps=0
+  )
+  np.testing.assert_array_equal(reward, [[1.5, 0]])
+
+
+# From 2 to 6 paragraphs; the wrong ones' 1 and 40 are not in the range.
+def test_step_pruner_literal():
+  rollouts = one_group(
+    [1, 1, 1, 0, 0], [3] * 5, measures={'paragraphs': [[2, 3, 6, 1, 40]]}
+  )
+  reward = relative.step_pruner(rollouts, alpha=0.5)
+  np.testing.assert_allclose(reward, [[1, 0.875, 0.5, 0, 0]], rtol=1e-5)
+
+
+# The longest right one has 8.
+def test_relative_length_literal():
+  rollouts = one_group([1, 1, 0, 0], [2, 8, 4, 10])
+  reward = relative.relative_length(rollouts)
+  np.testing.assert_array_equal(reward, [[0.75, 0, 0.5, -0.25]])
+
+
+@pytest.mark.parametrize(
+  ('name', 'measure'),
+  [('conciseness', 'compressibility'), ('step_pruner', 'paragraphs')],
+)
+@pytest.mark.parametrize(
+  ('measures', 'given'),
+  [({}, 'none'), ({'b': [[1]], 'a': [[1]]}, 'a, b')],
+)
+def test_a_missing_measure(name, measure, measures, given):
+  rollouts = one_group([1], [3], measures=measures)
+  with pytest.raises(UserError) as error:
+    EVERY[name](rollouts)
+  assert str(error.value) == (
+    f'config.objective.shaping.{name}: reads the measure {measure!r}, and '
+    f'those taken are {given}; add it to config.objective.measures'
+  )
+
+
+# --- Against the loops ---
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_equals_the_loops(name, seed):
+  rollouts = random(seed)
+  expected = getattr(shaping_relative, name)(rollouts, **KEYS[name])
+  assert len(np.unique(expected)) > 10
+  np.testing.assert_allclose(
+    EVERY[name](rollouts), expected, rtol=1e-5, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize('name', EAGER)
+def test_jit_equals_eager(name):
+  rollouts = random()
+  eager = EAGER[name](rollouts)
+  assert eager.dtype == jnp.float32
+  np.testing.assert_allclose(EVERY[name](rollouts), eager, rtol=1e-5, atol=1e-6)
+
+
+# --- What breaks them ---
+
+# All right, all wrong, all truncated, one right, and equal lengths of one
+# token, some right and all right.
+GROUPS = {
+  'all right': ([1, 1, 1], [3, 9, 7], [0, 0, 0]),
+  'all wrong': ([0, 0, 0], [3, 9, 7], [0, 0, 0]),
+  'truncated': ([1, 0, 1], [20, 20, 20], [1, 1, 1]),
+  'one right': ([0, 1, 0], [3, 9, 7], [0, 0, 0]),
+  'one token': ([1, 0, 1], [1, 1, 1], [0, 0, 0]),
+  'equal': ([1, 1, 1], [6, 6, 6], [0, 0, 0]),
+}
+
+
+def degenerate():
+  correct, length, truncated = map(list, zip(*GROUPS.values(), strict=True))
+  return reference.rollouts(
+    correct=correct,
+    length=length,
+    truncated=truncated,
+    cap=[20] * len(GROUPS),
+    measures={'compressibility': length, 'paragraphs': length},
+  )
+
+
+def alone():
+  return reference.rollouts(
+    correct=[[1], [0], [1]],
+    length=[[3], [1], [20]],
+    truncated=[[0], [0], [1]],
+    measures={
+      'compressibility': [[0.5], [0.5], [0.5]],
+      'paragraphs': [[3], [0], [0]],
+    },
+  )
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('case', [degenerate, alone])
+def test_degenerate_groups(name, case):
+  rollouts = case()
+  reward = np.asarray(EVERY[name](rollouts))
+  assert np.isfinite(reward).all()
+  expected = getattr(shaping_relative, name)(rollouts, **KEYS[name])
+  np.testing.assert_allclose(reward, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('name', 'group', 'expected'),
+  [
+    ('group_lambda', 'equal', 0.7),  # 1 - 0.6 / 2
+    ('group_lambda', 'all wrong', 0),
+    ('sigmoid_length', 'equal', 0.8),  # 1 - 0.4 / 2
+    ('sigmoid_length', 'truncated', 0),
+    ('kimi', 'equal', 0),
+    ('kimi', 'truncated', 0),
+    ('o1_pruner', 'equal', 0),
+    ('decoupled_length', 'equal', 1),
+    ('decoupled_length', 'all wrong', 0),
+    ('step_pruner', 'equal', 1),
+    ('relative_length', 'equal', 0),
+    ('relative_length', 'all wrong', 0),
+  ],
+)
+def test_exactly_as_documented(name, group, expected):
+  """Not merely close: rewards that tie must not differ by float error."""
+  reward = np.asarray(EVERY[name](degenerate()))[list(GROUPS).index(group)]
+  np.testing.assert_array_equal(reward, np.float32(expected))
+
+
+@pytest.mark.parametrize(
+  'name', ['sigmoid_length', 'kimi', 'o1_pruner', 'relative_length']
+)
+@pytest.mark.parametrize('samples', [3, 7, 24])
+def test_equal_lengths_tie_exactly(name, samples):
+  """Also where their mean is not a float32."""
+  rollouts = one_group([1] * samples, [10007] * samples, tokens=1)
+  assert len(np.unique(EVERY[name](rollouts))) == 1
+  if name != 'sigmoid_length':
+    assert not np.asarray(EVERY[name](rollouts)).any()
+
+
+def test_step_pruner_without_eps():
+  reward = relative.step_pruner(alone(), alpha=0.5, eps=0.0)
+  np.testing.assert_array_equal(reward, [[1], [0], [1]])
+
+
+# --- What the docstrings promise ---
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_members_of_a_group_may_be_permuted(name):
+  rollouts = random()
+  order = np.array([3, 0, 2, 1, 7, 4, 6, 5])
+  np.testing.assert_allclose(
+    EVERY[name](choose(rollouts, order)),
+    np.asarray(EVERY[name](rollouts))[:, order],
+    rtol=1e-5,
+    atol=1e-6,
+  )
+
+
+@pytest.mark.parametrize('name', BY_LENGTH)
+def test_a_shorter_right_response_never_earns_less(name):
+  rollouts = random()
+  counted = (rollouts.correct > 0) & ~rollouts.truncated
+  reward = np.asarray(EVERY[name](rollouts))
+  strict = 0
+  for b in range(len(reward)):
+    order = np.argsort(rollouts.length[b][counted[b]], kind='stable')
+    fall = -np.diff(reward[b][counted[b]][order])
+    assert (fall >= -1e-6).all()
+    strict += (fall > 0).sum()
+  assert strict > 10
+
+
+def test_step_pruner_pays_for_fewer_steps_and_conciseness_for_its_score():
+  rollouts = random()
+  for name, measure, sign in [
+    ('step_pruner', 'paragraphs', -1),
+    ('conciseness', 'compressibility', 1),
+  ]:
+    reward = np.asarray(EVERY[name](rollouts))
+    for b in range(len(reward)):
+      right = rollouts.correct[b] > 0
+      order = np.argsort(sign * rollouts.measures[measure][b][right])
+      assert (np.diff(reward[b][right][order]) >= -1e-6).all()
+
+
+@pytest.mark.parametrize(
+  ('name', 'is_term'),
+  [
+    ('group_lambda', False),
+    ('sigmoid_length', False),
+    ('decoupled_length', False),
+    ('conciseness', False),
+    ('step_pruner', False),
+    ('kimi', True),
+    ('relative_length', True),
+  ],
+)
+def test_wrong_is_never_above_right(name, is_term):
+  rollouts = random()
+  reward = np.asarray(EVERY[name](rollouts))
+  if is_term:
+    reward = reward + np.asarray(capped.outcome(rollouts))
+  right = rollouts.correct > 0
+  for b in range(len(reward)):
+    if right[b].any() and not right[b].all():
+      assert reward[b][right[b]].min() >= reward[b][~right[b]].max()
+
+
+# Each with a wrong response first that ends above the right one behind it.
+@pytest.mark.parametrize(
+  ('name', 'keys', 'correct', 'length'),
+  [
+    ('alp', {'beta': 1e-3}, [0, 1], [1, 2002]),  # 1 - 0.5 * 2.002 < 0
+    ('shorter_better', {}, [0, 1, 1], [1, 2002, 1]),  # 2 - 2.001 < 0
+    # The mean is 20: 20 / 2 - 1 - 10 / 3 = 5.7, 20 / 29 - 1 + 5 / 3 = 1.4.
+    ('o1_pruner', {}, [0, 1, 1], [2, 29, 29]),
+  ],
+)
+def test_where_wrong_can_pass_right(name, keys, correct, length):
+  rollouts = one_group(correct, length, tokens=1)
+  reward = getattr(relative, name)(rollouts, **keys)
+  if name == 'alp':
+    reward = reward + capped.outcome(rollouts)
+  assert reward[0, 0] > reward[0, 1]
+
+
+def test_groups_do_not_see_each_other_but_by_their_rank():
+  rollouts = random()
+  row = slice(3, 4)
+  alone = dataclasses.replace(
+    rollouts,
+    **{
+      f.name: getattr(rollouts, f.name)[row]
+      for f in dataclasses.fields(rollouts)
+      if f.name != 'measures'
+    },
+    measures={n: m[row] for n, m in rollouts.measures.items()},
+  )
+  for name, function in EVERY.items():
+    if name != 'group_lambda':
+      np.testing.assert_allclose(
+        function(alone), np.asarray(function(rollouts))[row], rtol=1e-5
+      )

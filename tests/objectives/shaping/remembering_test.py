@@ -1,0 +1,557 @@
+"""Rewards that remember: batch after batch by hand, and against the loops."""
+
+import functools
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from lrm_jax.errors import UserError
+from lrm_jax.objectives import tables
+from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.objectives.shaping import remembering
+from lrm_jax.structs import Memory
+from tests.objectives import reference
+from tests.objectives.reference import shaping_remembering as expected
+
+GRID = {'lower': 2, 'upper': 10, 'step': 2}
+DE = GRID | {'ngram': 2, 'threshold': 0.5}
+PARTS = {
+  'adaptive_penalty': remembering.adaptive_penalty,
+  'hapo': remembering.hapo,
+  'hapo_linear': remembering.hapo_linear,
+  'laser_d': functools.partial(remembering.laser_d, **GRID),
+  'laser_de': functools.partial(remembering.laser_de, **DE),
+}
+FAST = {name: jax.jit(part) for name, part in PARTS.items()}
+OBSERVE = jax.jit(functools.partial(remembering.laser_d_observe, **GRID))
+
+
+def records(*shortest):
+  return Memory({}, {'shortest': np.array(shortest, np.float32)})
+
+
+def price(penalty):
+  return Memory({'penalty': np.float32(penalty)}, {})
+
+
+def lengths(*adaptive):
+  return Memory({'adaptive_length': np.array(adaptive, np.int32)}, {})
+
+
+START = {
+  'adaptive_penalty': price(0.01),
+  'hapo': records(math.inf, 5, 5),
+  'hapo_linear': records(math.inf, 5, 5),
+  'laser_d': lengths(2, 4, 6),
+  'laser_de': lengths(2, 4, 6),
+}
+
+
+def random(seed, *, problems=12, samples=4, tokens=10):
+  """Responses over a small vocabulary; every third problem occurs twice."""
+  rng = np.random.default_rng(seed)
+  shape = (problems, samples)
+  index = np.arange(problems)
+  index[2::3] = index[0::3]
+  return reference.rollouts(
+    correct=rng.random(shape) < rng.random((problems, 1)),
+    length=rng.integers(1, tokens + 1, shape),
+    tokens=tokens,
+    truncated=rng.random(shape) < 0.3,
+    answered=rng.random(shape) < 0.8,
+    think_closed=rng.random(shape) < 0.8,
+    response_ids=rng.integers(0, 3, (*shape, tokens)),
+    problem_index=index,
+  )
+
+
+# HAPO. One problem, h = 100. cos(pi/4) = 0.707107, cos(3 pi/8) = 0.382683,
+# cos(5 pi/8) = -0.382683, cos(3 pi/4) = -0.707107.
+HAPO = [
+  # length, right, wrong
+  (1, 0.999877, 0.0),  # cos(pi/200)
+  (50, 0.707107, 0.0),
+  (75, 0.382683, 0.0),
+  (100, 0.0, 0.0),  # the record itself earns nothing
+  (125, -0.382683, -0.382683),
+  (150, -0.7, -0.707107),  # from here on right is floored
+  (199, -0.7, -0.999877),
+  (200, -0.7, -1.0),
+  (5000, -0.7, -1.0),
+]
+# h = 100, tolerance 0.1: free up to 110, then (L - 110)/100 off.
+LINEAR = [
+  (1, 0.99, 0.0),
+  (50, 0.5, 0.0),
+  (99, 0.01, 0.0),
+  (100, 0.0, 0.0),
+  (105, 0.0, 0.0),
+  (110, 0.0, 0.0),
+  (120, -0.1, -0.1),
+  (180, -0.7, -0.7),
+  (190, -0.7, -0.8),
+  (210, -0.7, -1.0),
+  (5000, -0.7, -1.0),
+]
+
+
+@pytest.mark.parametrize(
+  ('part', 'cases'),
+  [(remembering.hapo, HAPO), (remembering.hapo_linear, LINEAR)],
+)
+@pytest.mark.parametrize('weight', [1.0, 0.5])
+def test_against_a_record(part, cases, weight):
+  length, right, wrong = np.array(cases).T
+  rollouts = reference.rollouts(
+    correct=[np.ones_like(length), np.zeros_like(length)],
+    length=[length, length],
+    tokens=1,
+  )
+  reward, _ = part(rollouts, records(100, 100), weight=weight)
+  np.testing.assert_allclose(
+    reward, weight * np.array([right, wrong]), atol=1e-6
+  )
+  at_record = length == 100
+  assert not np.asarray(reward)[:, at_record].any()
+
+
+# Problems a, b, c; the shortest right response of each so far:
+#   batch 1  a, b     a: right 8, wrong 3          -> a 8
+#                     b: wrong 4, wrong 6          -> b none
+#   batch 2  b, c     b: right 9, right 7          -> b 7
+#                     c: right 5, wrong 2          -> c 5
+#   batch 3  a, b, a  a: right 16, right 4         -> (with the second row) 2
+#                     b: wrong 14, wrong 7         -> b 7
+#                     a: right 2, wrong 16         -> 2
+# Rewards of batch 3, h before it: a 8, b 7 (a twice: both rows h = 8).
+#   a: right 16 = 2h: -0.7; right 4 = h/2: cos(pi/4) = 0.707107
+#   b: wrong 14 = 2h: -1; wrong 7 = h: 0
+#   a: right 2 = h/4: cos(pi/8) = 0.923880; wrong 16: -1
+# Linear, tolerance 0.1, free up to 8.8 and 7.7:
+#   a: right 16: over (16 - 8.8)/8 = 0.9: -0.7; right 4: 0.5
+#   b: wrong 14: (14 - 7.7)/7 = 0.9: -0.9; wrong 7: 0
+#   a: right 2: 0.75; wrong 16: -0.9
+@pytest.mark.parametrize(
+  ('name', 'last'),
+  [
+    ('hapo', [[-0.7, 0.707107], [-1.0, 0.0], [0.923880, -1.0]]),
+    ('hapo_linear', [[-0.7, 0.5], [-0.9, 0.0], [0.75, -0.9]]),
+  ],
+)
+def test_records_of_three_batches(name, last):
+  store = MemoryStore({name: remembering.hapo_start()})
+
+  def step(ids, **fields):
+    reward, memory = PARTS[name](
+      reference.rollouts(**fields), store.take(ids)[name]
+    )
+    store.put(ids, {name: memory})
+    return reward, memory.problem['shortest']
+
+  reward, shortest = step(
+    'ab', correct=[[1, 0], [0, 0]], length=[[8, 3], [4, 6]]
+  )
+  assert not np.asarray(reward).any()
+  np.testing.assert_array_equal(shortest, [8, np.inf])
+  reward, shortest = step(
+    'bc', correct=[[1, 1], [1, 0]], length=[[9, 7], [5, 2]]
+  )
+  assert not np.asarray(reward).any()
+  np.testing.assert_array_equal(shortest, [7, 5])
+  reward, shortest = step(
+    'aba',
+    correct=[[1, 1], [0, 0], [1, 0]],
+    length=[[16, 4], [14, 7], [2, 16]],
+    problem_index=[0, 1, 0],
+  )
+  np.testing.assert_allclose(reward, last, atol=1e-6)
+  np.testing.assert_array_equal(shortest, [2, 7, 2])
+  stored = store.take('abc')[name].problem['shortest']
+  np.testing.assert_array_equal(stored, [2, 7, 5])
+
+
+def test_a_right_answer_stays_above_every_wrong_one():
+  rollouts = reference.rollouts(correct=[[1, 0]], length=[[9999, 1]], tokens=1)
+  for part in (remembering.hapo, remembering.hapo_linear):
+    term, _ = part(rollouts, records(3))
+    right, wrong = np.asarray(rollouts.correct + term)[0]
+    assert right > wrong
+
+
+def test_tolerance_is_the_free_excess():
+  rollouts = reference.rollouts(correct=[[1, 0]], length=[[150, 150]], tokens=1)
+  reward, _ = remembering.hapo_linear(rollouts, records(100), tolerance=0.5)
+  assert not np.asarray(reward).any()
+  reward, _ = remembering.hapo_linear(rollouts, records(100), tolerance=0.0)
+  np.testing.assert_array_equal(reward, [[-0.5, -0.5]])
+
+
+# lambda_1 = 0.01, rate 0.1, reference 0.5. L = 10, 20, 30, 40 each time.
+#   batch 1: 3 of 4 right: 0.01 + 0.1 (0.75 - 0.5) = 0.035
+#   batch 2: 1 of 4 right: 0.035 - 0.025 = 0.01
+#   batch 3: none right: 0.01 - 0.05 < 0: 0
+#   batch 4: 2 of 4 right: 0 + 0 = 0
+#   batch 5: all right: 0.05
+def test_price_of_five_batches():
+  keys = {'initial': 0.01, 'rate': 0.1, 'reference': 0.5}
+  memory = remembering.adaptive_penalty_start(initial=0.01)
+  assert memory.shared['penalty'].dtype == np.float32
+  prices = [0.01, 0.035, 0.01, 0.0, 0.0, 0.05]
+  for batch, right in enumerate([3, 1, 0, 2, 4]):
+    rollouts = reference.rollouts(
+      correct=[np.arange(4) < right],
+      length=[[10, 20, 30, 40]],
+      truncated=[[0, 0, 0, 1]],
+    )
+    reward, memory = remembering.adaptive_penalty(rollouts, memory, **keys)
+    np.testing.assert_allclose(
+      reward,
+      [
+        [
+          -10 * prices[batch],
+          -20 * prices[batch],
+          -30 * prices[batch],
+          -40 * prices[batch],
+        ]
+      ],
+      rtol=1e-6,
+      atol=1e-9,
+    )
+    np.testing.assert_allclose(
+      memory.shared['penalty'], prices[batch + 1], rtol=1e-6, atol=1e-9
+    )
+
+
+def test_published_price():
+  # 0.001 * 3000 tokens = 3; then + 0.001 (1 - 0.62) = 0.00138.
+  rollouts = reference.rollouts(correct=[[1]], length=[[3000]], tokens=1)
+  reward, memory = remembering.adaptive_penalty(rollouts, price(1e-3))
+  np.testing.assert_allclose(reward, [[-3.0]], rtol=1e-6)
+  np.testing.assert_allclose(memory.shared['penalty'], 0.00138, rtol=1e-6)
+
+
+# Right within, at and beyond 5 tokens; wrong within and beyond; an answer
+# without </think>; </think> without an answer; right but without </think>.
+VERDICTS = reference.rollouts(
+  correct=[[1, 1, 1, 0, 0, 0, 0, 1]],
+  length=[[4, 5, 6, 4, 6, 4, 4, 4]],
+  think_closed=[[1, 1, 1, 1, 1, 0, 1, 0]],
+  answered=[[1, 1, 1, 1, 1, 1, 0, 1]],
+)
+
+
+def test_laser():
+  reward = remembering.laser(VERDICTS, target_length=5)
+  np.testing.assert_array_equal(reward, [[1.5, 1.5, 1, -0.5, -0.5, -1, -1, -1]])
+  reward = remembering.laser(VERDICTS, target_length=4, bonus=0.25)
+  np.testing.assert_array_equal(reward[0, :3], [1.25, 1, 1])
+
+
+# Of 8: 6 right is easy (6/8 >= 2/3), 5 medium (5/8 < 2/3), 3 medium (3/8 >=
+# 1/3), 2 hard. All responses are 4 long, all tiers differ by one token.
+@pytest.mark.parametrize(
+  ('right', 'tier'), [(8, 0), (6, 0), (5, 1), (3, 1), (2, 2), (0, 2)]
+)
+def test_laser_d_tiers(right, tier):
+  rollouts = reference.rollouts(
+    correct=[np.arange(8) < right], length=np.full((1, 8), 4)
+  )
+  for allowed in (4, 3):
+    adaptive = [9, 9, 9] if allowed == 3 else [1, 1, 1]
+    adaptive[tier] = allowed
+    reward, memory = PARTS['laser_d'](rollouts, lengths(*adaptive))
+    paid = 1.5 if allowed == 4 else 1.0
+    np.testing.assert_array_equal(
+      reward, [[paid] * right + [-0.5] * (8 - right)]
+    )
+    np.testing.assert_array_equal(memory.shared['adaptive_length'], adaptive)
+
+
+@pytest.mark.parametrize(
+  ('right', 'tier'),
+  [(2, 0), (1, 1), (0, 2)],  # exactly 2/3, exactly 1/3
+)
+def test_laser_d_borders_belong_to_the_easier_tier(right, tier):
+  rollouts = reference.rollouts(
+    correct=[np.arange(3) < right], length=np.full((1, 3), 4)
+  )
+  adaptive = [1, 1, 1]
+  adaptive[tier] = 7
+  reward, _ = PARTS['laser_d'](rollouts, lengths(*adaptive))
+  np.testing.assert_array_equal(reward, [[1.5] * right + [-0.5] * (3 - right)])
+
+
+# A hard group (0 of 4 right) with L_A = 6.
+#   wrong, 6 tokens: not longer; wrong, 8 distinct tokens: explores;
+#   0 1 0 1 0 1 0 1: the 2-grams from position 2 on repeat: 6 of 8 tokens;
+#   8 tokens without a valid format.
+def test_laser_de():
+  rollouts = reference.rollouts(
+    correct=[[0, 0, 0, 0]],
+    length=[[6, 8, 8, 8]],
+    answered=[[1, 1, 1, 0]],
+    response_ids=[[[9, 9, 9, 9, 9, 9, 0, 0], range(8), [0, 1] * 4, range(8)]],
+  )
+  reward, memory = PARTS['laser_de'](rollouts, lengths(1, 1, 6))
+  np.testing.assert_array_equal(reward, [[-0.5, 0.0, -0.5, -1.0]])
+  np.testing.assert_array_equal(memory.shared['adaptive_length'], [1, 1, 6])
+  # A share of exactly the threshold is not repetitive.
+  reward, _ = remembering.laser_de(
+    rollouts, lengths(1, 1, 6), **DE | {'threshold': 0.75}, bonus=0.25
+  )
+  np.testing.assert_array_equal(reward, [[-0.5, -0.25, -0.25, -1.0]])
+
+
+def test_laser_de_pays_right_answers_as_laser_d():
+  reward_d, _ = PARTS['laser_d'](VERDICTS, lengths(5, 5, 5))
+  reward_de, _ = PARTS['laser_de'](VERDICTS, lengths(5, 5, 5))
+  right = np.asarray(reward_d) > 0
+  np.testing.assert_array_equal(
+    np.asarray(reward_de)[right], np.asarray(reward_d)[right]
+  )
+
+
+def of_tier(right, *by_length, samples=8):
+  """Verdicts and lengths of one monitor problem; `(count, length)` pairs."""
+  length = [length for count, length in by_length for _ in range(count)]
+  return [i < right for i in range(samples)], length
+
+
+# Monitor of 8 samples; candidates 2, 4, 6, 8, 10; n = 5, 2, 1. The bonus
+# length is the first with P >= 1/5, 1/2, 1.
+#   easy: two problems, 16 responses: 3 within 2 (3/16 < 1/5), 4 within 4
+#     (4/16 >= 1/5): 4
+#   medium: 3 of 8 within 4, 4 of 8 within 6 (1/2): 6
+#   hard: all within 8 only: 8
+# Second look: no easy problem: 4 stays. Medium: 1/2 within 2: 2. Hard: one
+# response of 11 tokens: none of the candidates holds all: 10.
+def test_observed_lengths_of_two_looks():
+  memory = remembering.laser_d_start(**GRID)
+  np.testing.assert_array_equal(memory.shared['adaptive_length'], [10, 10, 10])
+  looks = [
+    [
+      of_tier(8, (2, 1), (6, 9)),
+      of_tier(6, (1, 2), (1, 3), (6, 10)),
+      of_tier(5, (3, 3), (1, 6), (4, 7)),
+      of_tier(0, (4, 1), (4, 8)),
+    ],
+    [
+      of_tier(3, (4, 2), (4, 10)),
+      of_tier(2, (7, 1), (1, 11)),
+    ],
+  ]
+  for look, adaptive in zip(looks, ([4, 6, 8], [4, 2, 10]), strict=True):
+    correct, length = zip(*look, strict=True)
+    rollouts = reference.rollouts(correct=correct, length=length)
+    memory = remembering.laser_d_observe(rollouts, memory, **GRID)
+    assert memory.shared['adaptive_length'].dtype == np.int32
+    np.testing.assert_array_equal(memory.shared['adaptive_length'], adaptive)
+
+
+@pytest.mark.parametrize('threes', [1, 0])
+def test_expected_counts_are_exact(threes):
+  # Five responses: 1/5 of them, times n = 5, is 1 and not less. G = 8: ten
+  # problems, 80 responses; 16 within 2 are 1/5, 15 are not.
+  within = [2] * (15 + threes) + [9] * (65 - threes)
+  rollouts = reference.rollouts(
+    correct=np.ones((10, 8)), length=np.reshape(within, (10, 8))
+  )
+  memory = remembering.laser_d_observe(rollouts, lengths(7, 7, 7), **GRID)
+  easy = 2 if threes else 10
+  np.testing.assert_array_equal(memory.shared['adaptive_length'], [easy, 7, 7])
+
+
+def test_groups_too_small_to_expect_a_right_answer():
+  # G = 1: n = 0, 0, 1. An easy problem gets the largest length, whatever its
+  # responses look like.
+  rollouts = reference.rollouts(correct=[[1], [0]], length=[[1], [1]])
+  memory = remembering.laser_d_observe(rollouts, lengths(4, 4, 4), **GRID)
+  np.testing.assert_array_equal(memory.shared['adaptive_length'], [10, 4, 2])
+
+
+@pytest.mark.parametrize(
+  ('lower', 'upper', 'step', 'length', 'chosen'),
+  [
+    (4, 10, 4, 1, 4),  # nothing below the first candidate
+    (4, 10, 4, 9, 10),  # candidates 4 and 8: upper is always the last resort
+    (4, 4, 1, 9, 4),
+  ],
+)
+def test_candidates(lower, upper, step, length, chosen):
+  rollouts = reference.rollouts(correct=[[0, 0]], length=[[length, 1]])
+  keys = {'lower': lower, 'upper': upper, 'step': step}
+  memory = remembering.laser_d_observe(rollouts, lengths(9, 9, 9), **keys)
+  np.testing.assert_array_equal(
+    memory.shared['adaptive_length'], [9, 9, chosen]
+  )
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize(
+  ('name', 'keys'),
+  [
+    ('hapo', {'weight': 0.7}),
+    ('hapo_linear', {'weight': 1.3, 'tolerance': 0.2}),
+  ],
+)
+def test_records_equal_the_loops(name, keys, seed):
+  part = jax.jit(functools.partial(getattr(remembering, name), **keys))
+  shortest, values = np.full(12, np.inf), set()
+  for batch in range(4):
+    rollouts = random(4 * seed + batch, tokens=60)
+    reward, memory = part(rollouts, records(*shortest))
+    ours = memory.problem['shortest']
+    wanted, shortest = getattr(expected, name)(rollouts, shortest, **keys)
+    np.testing.assert_allclose(reward, wanted, atol=1e-6)
+    np.testing.assert_array_equal(ours, np.array(shortest, np.float32))
+    np.testing.assert_array_equal(ours[2::3], ours[0::3])
+    values |= set(np.unique(np.round(wanted, 5)))
+  assert len(values) > 15
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_price_equals_the_loops(seed):
+  keys = {'rate': 0.03, 'reference': 0.4}
+  memory, wanted = price(0.01), 0.01
+  for batch in range(4):
+    rollouts = random(4 * seed + batch)
+    reward, memory = remembering.adaptive_penalty(rollouts, memory, **keys)
+    terms, wanted = expected.adaptive_penalty(rollouts, wanted, **keys)
+    np.testing.assert_allclose(reward, terms, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+      memory.shared['penalty'], wanted, rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_laser_equals_the_loops(seed):
+  rollouts = random(seed, problems=30)
+  adaptive = [3, 5, 4]
+  np.testing.assert_array_equal(
+    remembering.laser(rollouts, target_length=6, bonus=0.3),
+    np.float32(expected.laser(rollouts, 6, 0.3)),
+  )
+  reward, _ = FAST['laser_d'](rollouts, lengths(*adaptive))
+  np.testing.assert_array_equal(
+    reward, expected.laser_d(rollouts, adaptive, 0.5)
+  )
+  reward_de, _ = FAST['laser_de'](rollouts, lengths(*adaptive))
+  wanted = expected.laser_de(rollouts, adaptive, 2, 0.5, 0.5)
+  np.testing.assert_array_equal(reward_de, wanted)
+  assert set(np.unique(wanted)) == {-1, -0.5, 0, 1, 1.5}
+
+
+@pytest.mark.parametrize('samples', [1, 3, 8])
+@pytest.mark.parametrize('seed', [0, 1, 2, 3])
+def test_observed_lengths_equal_the_loops(seed, samples):
+  rollouts = random(seed, problems=6, samples=samples)
+  adaptive = OBSERVE(rollouts, lengths(3, 3, 3)).shared['adaptive_length']
+  wanted = expected.laser_d_observe(rollouts, [3, 3, 3], **GRID)
+  np.testing.assert_array_equal(adaptive, wanted)
+
+
+@pytest.mark.parametrize('name', PARTS)
+def test_jit_equals_eager(name):
+  rollouts, start = random(7, problems=3), START[name]
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7),
+    FAST[name](rollouts, start),
+    PARTS[name](rollouts, start),
+  )
+
+
+def test_jit_equals_eager_without_memory():
+  part = functools.partial(remembering.laser, target_length=5)
+  np.testing.assert_array_equal(jax.jit(part)(VERDICTS), part(VERDICTS))
+
+
+CASES = {
+  'all_right': {'correct': np.ones((3, 4)), 'length': np.full((3, 4), 5)},
+  'all_wrong': {'correct': np.zeros((3, 4)), 'length': np.full((3, 4), 5)},
+  'one_sample': {'correct': [[1], [0], [1]], 'length': [[1], [9], [3]]},
+  'one_token': {'correct': np.eye(3, 4), 'length': np.ones((3, 4))},
+  'no_token': {'correct': np.eye(3, 4), 'length': np.zeros((3, 4))},
+  'all_truncated': {
+    'correct': np.zeros((3, 4)),
+    'length': np.full((3, 4), 9),
+    'truncated': np.ones((3, 4)),
+    'think_closed': np.zeros((3, 4)),
+    'answered': np.zeros((3, 4)),
+  },
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('name', PARTS)
+def test_degenerate_batches_are_finite(name, case):
+  rollouts = reference.rollouts(**CASES[case], tokens=9)
+  memory = START[name]
+  for _ in range(2):
+    reward, memory = PARTS[name](rollouts, memory)
+    assert reward.dtype == np.float32
+    assert reward.shape == rollouts.correct.shape
+    assert np.isfinite(reward).all()
+    assert not np.isnan(
+      np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(memory)])
+    ).any()
+
+
+@pytest.mark.parametrize('case', ['all_wrong', 'all_truncated'])
+@pytest.mark.parametrize('name', ['hapo', 'hapo_linear'])
+def test_nothing_right_sets_no_record(name, case):
+  rollouts = reference.rollouts(**CASES[case])
+  reward, memory = PARTS[name](rollouts, START[name])
+  assert not np.asarray(reward)[0].any()
+  np.testing.assert_array_equal(memory.problem['shortest'], [np.inf, 5, 5])
+
+
+def test_all_truncated_has_no_valid_format():
+  rollouts = reference.rollouts(**CASES['all_truncated'], tokens=9)
+  for name in ('laser_d', 'laser_de'):
+    reward, _ = PARTS[name](rollouts, START[name])
+    np.testing.assert_array_equal(reward, np.full((3, 4), -1))
+  reward = remembering.laser(rollouts, target_length=9)
+  np.testing.assert_array_equal(reward, np.full((3, 4), -1))
+
+
+@pytest.mark.parametrize('name', PARTS)
+def test_memory_keeps_its_shape(name):
+  # Otherwise each batch would compile the step anew.
+  memory = START[name]
+  _, after = FAST[name](random(3, problems=3), memory)
+  assert jax.tree.structure(after) == jax.tree.structure(memory)
+  for old, new in zip(
+    jax.tree.leaves(memory), jax.tree.leaves(after), strict=True
+  ):
+    assert (old.shape, old.dtype) == (new.shape, new.dtype)
+
+
+def test_companions():
+  assert tables.MEMORIES['hapo'] is remembering.hapo_start
+  assert tables.MEMORIES['hapo_linear'] is remembering.hapo_start
+  for name in ('laser_d', 'laser_de'):
+    assert tables.MEMORIES[name] is remembering.laser_d_start
+    assert tables.OBSERVERS[name] is remembering.laser_d_observe
+  start = remembering.hapo_start()
+  assert start.problem['shortest'] == np.inf
+  assert start.problem['shortest'].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'lower': 0}, 'lower = 0, upper = 10 response tokens; give 1 <= lower'),
+    ({'lower': 11}, 'lower = 11, upper = 10 response tokens'),
+    ({'step': 0}, 'step = 0 response tokens; give at least 1'),
+  ],
+)
+def test_grids_that_are_refused(change, message):
+  with pytest.raises(UserError, match=message):
+    remembering.laser_d_start(**GRID | change)
+
+
+def test_a_negative_price_is_refused():
+  with pytest.raises(UserError, match='initial = -0.1; give at least 0'):
+    remembering.adaptive_penalty_start(initial=-0.1)
