@@ -42,8 +42,10 @@ def apply(config: ml_collections.ConfigDict, convention: dict) -> None:
 def trl() -> dict:
   """TRL 1.16.0, read and run: `GRPOTrainer` with all defaults.
 
-  Its `loss_type='grpo'`, not the default, counts responses without trained
-  tokens in the mean; `sequence_mean` does not.
+  Two things to know beyond them. With a `beta` it multiplies k3 by the ratio to
+  the old policy (`use_bias_correction_kl`, on by default), which no part here
+  does. And its `loss_type='grpo'` counts responses without trained tokens in
+  the mean; `sequence_mean` does not.
   """
   return dict(
     # trl/trainer/grpo_trainer.py, _generate_and_score_completions:
@@ -61,8 +63,8 @@ def trl() -> dict:
 def verl() -> dict:
   """Verl 0.9.1, read; `algorithm.adv_estimator=grpo`, which is not its default.
 
-  A group of one gets its raw reward there, and 0 here. Its GRPO examples often
-  set `use_kl_loss`: low_var_kl, `kl_k3` here, whose coefficient is 0.001.
+  A group of one gets its raw reward there, and 0 here. An example such as
+  run_qwen2-7b.sh turns `use_kl_loss` on; that is then `kl_k3` times 0.001.
   """
   return dict(
     # verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage:
@@ -120,12 +122,12 @@ def openrlhf() -> dict:
 
 
 def nemo() -> dict:
-  """NeMo-RL, read at commits of 2025 and 2026; none is on the package index.
+  """NeMo-RL, read file by file at the commits given: no package to install.
 
   The baseline leaves the sample itself out, and so does the deviation; where
-  the others are equal nothing is divided. Since 2026 its loss multiplies k3 by
-  `exp(logp - sg[logp])`, which adds `k3 grad logp` to the gradient (commit
-  006907a9). No part does that: here the gradient is that of k3 alone, as
+  the others are equal nothing is divided. Its loss now multiplies k3 by
+  `exp(logp - sg[logp])`, which adds `k3 grad logp` to the gradient (006907a9).
+  No part does that: here the gradient is that of k3 alone, as in its loss
   before (005a098a).
   """
   return dict(

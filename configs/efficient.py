@@ -234,9 +234,12 @@ def laser_d(cap, lower, upper, step):
   return _laser(cap, dict(laser_d=dict(lower=lower, upper=upper, step=step)))
 
 
-def laser_de(cap, lower, upper, step):
-  """Laser-DE: wrong answers may explore beyond it."""
-  return _laser(cap, dict(laser_de=dict(lower=lower, upper=upper, step=step)))
+def laser_de(cap, lower, upper, step, ngram, threshold):
+  """Laser-DE: wrong answers may explore beyond it, if they do not repeat."""
+  keys = dict(
+    lower=lower, upper=upper, step=step, ngram=ngram, threshold=threshold
+  )
+  return _laser(cap, dict(laser_de=keys))
 
 
 def _laser(cap, shaping):

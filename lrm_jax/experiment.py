@@ -44,13 +44,7 @@ class Experiment:
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
   monitor_problems: Sequence[Problem]
-  target: Callable[..., Any]
-  revision: Callable[..., Any]
-  observe: Callable[..., Any]
-  score: Callable[..., Any]
-  shape: Callable[..., Any]
-  credit: Callable[..., Any]
-  update: Callable[..., Any]
+  programs: train_step.Programs
   state: TrainState
   ref_params: Any
   memory: MemoryStore
@@ -72,18 +66,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   huggingface.check_vocabulary(model, tokenizer)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
-  train_problems = sources.load_problems(
-    config.data.train,
-    split=config.data.train_split,
-    limit=config.data.train_problems if config.data.train_problems else None,
-    data_dir=config.data.dir,
-  )
-  eval_problems = sources.load_problems(
-    config.data.eval,
-    split=config.data.eval_split,
-    limit=config.eval.problems if config.eval.problems else None,
-    data_dir=config.data.dir,
-  )
+  train_problems, eval_problems = load_data(config)
   for problems in (train_problems, eval_problems):
     checks.check_prompts(config, tokenizer, problems)
   train_problems, monitor_problems = split_monitor(
@@ -111,17 +94,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       train_problems, seed=config.seed, chance=chances(config, recipe)
     ),
     monitor_problems=monitor_problems,
-    target=train_step.make_target(recipe),
-    revision=jax.jit(recipe.revision),
-    observe=jax.jit(recipe.observe),
-    score=train_step.make_score(
-      model,
-      temperature=config.train.temperature,
-      chunk=config.train.logit_chunk,
-    ),
-    shape=train_step.make_shape(recipe),
-    credit=train_step.make_credit(recipe),
-    update=train_step.make_update(
+    programs=train_step.make_programs(
       model,
       recipe,
       optimizer,
@@ -135,6 +108,25 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     else None,
     memory=MemoryStore(recipe.start_memory()),
   )
+
+
+def load_data(
+  config: ml_collections.ConfigDict,
+) -> tuple[sources.ProblemSource, sources.ProblemSource]:
+  """(to train on, to evaluate on); a limit of 0 means all."""
+  train = sources.load_problems(
+    config.data.train,
+    split=config.data.train_split,
+    limit=config.data.train_problems if config.data.train_problems else None,
+    data_dir=config.data.dir,
+  )
+  held_out = sources.load_problems(
+    config.data.eval,
+    split=config.data.eval_split,
+    limit=config.eval.problems if config.eval.problems else None,
+    data_dir=config.data.dir,
+  )
+  return train, held_out
 
 
 def make_collector(

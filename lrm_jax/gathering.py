@@ -119,10 +119,10 @@ def sample(
     cap=cap,
     key=key,
     temperature=experiment.config.train.temperature,
-    target=jax.device_get(experiment.target(stream, hashes, cap)),
+    target=jax.device_get(experiment.programs.target(stream, hashes, cap)),
     step=step,
   )
-  start, stop = jax.device_get(experiment.revision(rollouts))
+  start, stop = jax.device_get(experiment.programs.revision(rollouts))
   return experiment.collector.revise(problems, rollouts, start, stop)
 
 
@@ -132,7 +132,7 @@ def shape(
   """Reward and keep, both `[B, G]`; the memory moves on."""
   ids = [problem.id for problem in problems]
   reward, keep, memory = jax.device_get(
-    experiment.shape(rollouts, experiment.memory.take(ids))
+    experiment.programs.shape(rollouts, experiment.memory.take(ids))
   )
   experiment.memory.put(ids, memory)
   return reward, keep
@@ -156,7 +156,7 @@ def monitor(experiment: Experiment, step: int) -> None:
     step=step,
   )
   ids = [problem.id for problem in experiment.monitor_problems]
-  memory = experiment.observe(rollouts, experiment.memory.take(ids))
+  memory = experiment.programs.observe(rollouts, experiment.memory.take(ids))
   experiment.memory.put(ids, memory)
   experiment.sampled_tokens += int(rollouts.length.sum())
 

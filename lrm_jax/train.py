@@ -124,7 +124,7 @@ def update(
   """
   config = experiment.config.train
   advantage, mask = jax.device_get(
-    experiment.credit(batch.reward, batch.keep, batch.rollouts)
+    experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
   )
   sampled = score_spliced(experiment, batch)
   numbers = []
@@ -136,7 +136,7 @@ def update(
     rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
     packed = pack(experiment, rollouts, batch.keep[pick])
     targets = train_step.Targets(sampled[pick], advantage[pick], mask[pick])
-    state, values = experiment.update(
+    state, values = experiment.programs.update(
       state, experiment.ref_params, packed, targets
     )
     numbers.append(values)
@@ -155,7 +155,9 @@ def score_spliced(experiment: Experiment, batch: Batch) -> np.ndarray:
     return rollouts.sampler_logp
   packed = pack(experiment, rollouts, batch.keep)
   mask = rollouts.mask * batch.keep[..., None]
-  return jax.device_get(experiment.score(experiment.state.params, packed, mask))
+  return jax.device_get(
+    experiment.programs.score(experiment.state.params, packed, mask)
+  )
 
 
 def pack(

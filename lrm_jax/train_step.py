@@ -41,6 +41,51 @@ class Targets:
   mask: Array
 
 
+@dataclasses.dataclass(frozen=True)
+class Programs:
+  """The jitted functions of one step, in the order of their use.
+
+  Attributes:
+    target: `key, hashes [B], cap -> [B]`.
+    revision: `rollouts -> start, stop`, both `[B, G]`.
+    observe: `rollouts, memory -> memory`, of the monitor's samples.
+    shape: `rollouts, memory -> reward, keep, memory`.
+    credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
+    score: `params, packed, mask -> logp [B, G, T]`.
+    update: `state, ref_params, packed, targets -> state, metrics`.
+  """
+
+  target: Callable[..., Any]
+  revision: Callable[..., Any]
+  observe: Callable[..., Any]
+  shape: Callable[..., Any]
+  credit: Callable[..., Any]
+  score: Callable[..., Any]
+  update: Callable[..., Any]
+
+
+def make_programs(
+  config: ModelConfig,
+  recipe: Recipe,
+  optimizer: optax.GradientTransformation,
+  *,
+  temperature: float,
+  chunk: int,
+) -> Programs:
+  """The programs of a model and a recipe; see `make_update`."""
+  return Programs(
+    target=make_target(recipe),
+    revision=jax.jit(recipe.revision),
+    observe=jax.jit(recipe.observe),
+    shape=make_shape(recipe),
+    credit=make_credit(recipe),
+    score=make_score(config, temperature=temperature, chunk=chunk),
+    update=make_update(
+      config, recipe, optimizer, temperature=temperature, chunk=chunk
+    ),
+  )
+
+
 def make_target(recipe: Recipe) -> Callable[..., Array]:
   """`target(key, hashes [B], cap) -> [B]`, one random key per problem."""
 

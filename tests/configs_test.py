@@ -46,7 +46,7 @@ def test_loads_locked_and_becomes_json(name):
 def test_opens_with_the_command_that_runs_it(name):
   docstring = ast.get_docstring(ast.parse(CONFIGS[name].read_text()))
   verb = 'train' if name in TRAIN else 'sft'
-  assert f'  lrm {verb} --config={name} ' in docstring
+  assert f'lrm {verb} --config={name} ' in docstring
   assert '--workdir=' in docstring
 
 
@@ -84,7 +84,9 @@ def test_a_variant_only_says_what_is_different(name):
   assert sum(node.end_lineno - node.lineno + 1 for node in body) < 30
   default = LOADED['configs/default.py']
   changed = configuration.differences(default, LOADED[name])
-  assert 0 < len(changed) < 30
+  assert changed
+  # An objective is a composition of its own, however many keys it has.
+  assert sum(not key.startswith('objective.') for key in changed) < 20
 
 
 def _leaves(call):

@@ -4,7 +4,9 @@ What ruff checks (docstrings, names, imports, line length) is not here.
 """
 
 import ast
+import dataclasses
 import functools
+import importlib
 import importlib.metadata
 import pathlib
 import re
@@ -12,8 +14,7 @@ import sys
 
 import pytest
 
-from lrm_jax.objectives import recipe
-from tests.objectives import reference
+from lrm_jax.objectives import recipe, tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / 'lrm_jax').rglob('*.py'))
@@ -142,74 +143,81 @@ def test_no_deprecated_jax():
 
 # --- Recipes ---
 
-TABLES = {
-  'BUDGETS': recipe.BUDGETS,
-  'SHAPING': recipe.SHAPING,
-  'SELECTION': recipe.SELECTION,
-  'ADVANTAGES': recipe.ADVANTAGES,
-  'LOSSES': recipe.LOSSES,
-  'REGULARIZERS': recipe.REGULARIZERS,
-  'AGGREGATES': recipe.AGGREGATES,
-}
-NAMES = [(table, name) for table, parts in TABLES.items() for name in parts]
-# Parts whose reference in tests/objectives/reference.py has another name.
-SHARED_REFERENCES = {
-  'kl_k1': 'kl',
-  'kl_k2': 'kl',
-  'kl_k3': 'kl',
-  'fixed_length': 'loss',
-  'sequence_mean': 'loss',
-  'sequence_sum': 'loss',
-  'token_mean': 'loss',
-}
+PARTS = [(part, name) for part, table in tables.PARTS.items() for name in table]
 # Parts that are one word of their definition; literals say all there is.
 WITHOUT_REFERENCE = {
   'constant': 'the cap',
+  'no_target': 'zero',
+  'cap_target': 'the cap',
+  'level_target': 'a draw: its law is tested',
+  'uniform_target': 'a draw: its law is tested',
+  'uniform': 'one',
+  'unrevised': 'nothing',
   'outcome': 'the verdict',
   'all_groups': 'everything',
   'dynamic_sampling': 'whether rewards differ',
+  'no_oversampling': 'one',
   'entropy': 'minus the entropy given',
 }
 
 
+def _module(part, name):
+  """The module of a part below `objectives`, such as `shaping.capped`."""
+  module = tables.PARTS[part][name].__module__
+  assert module.startswith('lrm_jax.objectives.')
+  return module.removeprefix('lrm_jax.objectives.')
+
+
 def test_the_tables_are_all_there_are():
-  tables = {
-    name: value
-    for name, value in vars(recipe).items()
+  found = [
+    value
+    for name, value in vars(tables).items()
     if name.isupper() and isinstance(value, dict) and not name.startswith('_')
-  }
-  assert tables == TABLES
+  ]
+  companions = [
+    tables.PARTS,
+    tables.MEMORIES,
+    tables.OBSERVERS,
+    tables.PREPARERS,
+  ]
+  assert len(found) == len(tables.PARTS) + len(companions)
+  names = {name for _, name in PARTS}
+  for table in companions[1:]:
+    assert set(table) <= names
+  fields = [field.name for field in dataclasses.fields(recipe.Recipe)]
+  assert list(tables.PARTS) == fields
 
 
-@pytest.mark.parametrize(('table', 'name'), NAMES)
-def test_every_part_is_named_after_its_function(table, name):
-  function = TABLES[table][name]
-  assert function.__name__ == name
-  assert function.__module__.startswith('lrm_jax.objectives.')
+@pytest.mark.parametrize(('part', 'name'), PARTS)
+def test_every_part_is_named_after_its_function(part, name):
+  assert tables.PARTS[part][name].__name__ == name
+  assert _module(part, name)
 
 
-@pytest.mark.parametrize(('table', 'name'), NAMES)
-def test_every_part_has_a_reference(table, name):
+@pytest.mark.parametrize(('part', 'name'), PARTS)
+def test_every_part_has_a_reference(part, name):
   """In float64 loops from the formula, or the reason why not."""
+  path = f'tests.objectives.reference.{_module(part, name).replace(".", "_")}'
   if name in WITHOUT_REFERENCE:
-    assert name not in SHARED_REFERENCES
-    assert not hasattr(reference, name)
     return
-  shared = name if name not in SHARED_REFERENCES else SHARED_REFERENCES[name]
-  function = getattr(reference, shared)
-  assert function.__module__ == reference.__name__
+  reference = getattr(importlib.import_module(path), name)
+  assert reference.__module__ == path
+  # It stands on its own: nothing of the package is called.
+  tree = _tree(ROOT / f'{path.replace(".", "/")}.py')
+  imported = {
+    node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+  }
+  assert not [m for m in imported if m and 'lrm_jax.objectives' in m]
 
 
-def test_no_reference_is_promised_for_a_part_that_is_gone():
-  names = {name for _, name in NAMES}
-  assert set(SHARED_REFERENCES) <= names
-  assert set(WITHOUT_REFERENCE) <= names
+def test_no_reason_is_given_for_a_part_that_is_gone_or_has_one():
+  assert set(WITHOUT_REFERENCE) <= {name for _, name in PARTS}
 
 
-@pytest.mark.parametrize(('table', 'name'), NAMES)
-def test_every_part_is_tested_in_the_file_of_its_module(table, name):
-  module = TABLES[table][name].__module__.rpartition('.')[2]
-  path = ROOT / 'tests' / 'objectives' / f'{module}_test.py'
+@pytest.mark.parametrize(('part', 'name'), PARTS)
+def test_every_part_is_tested_in_the_file_of_its_module(part, name):
+  *folders, module = _module(part, name).split('.')
+  path = ROOT.joinpath('tests', 'objectives', *folders, f'{module}_test.py')
   words = set()
   for node in ast.walk(_tree(path)):
     if isinstance(node, ast.Attribute) and ast.unparse(node.value) == module:
@@ -217,8 +225,6 @@ def test_every_part_is_tested_in_the_file_of_its_module(table, name):
     if isinstance(node, ast.Constant):
       words.add(node.value)
   assert name in words, f'{path.name} never names {name}'
-  mirrored = {path.name for path in path.parent.glob('*_test.py')}
-  assert 'recipe_test.py' in mirrored
 
 
 # --- Words ---

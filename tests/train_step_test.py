@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import objectives
+from configs import efficient, objectives
 from lrm_jax import packing, train_step
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
@@ -68,11 +68,22 @@ def dense_logp(params, rollouts: Rollouts):
   return logp.reshape(B, G, T) * rollouts.mask
 
 
+# With a term of its own aggregate, a focus on the whole mini-batch, ratios of
+# sequences and losses of groups: what cutting a mini-batch could break.
+RECIPES = {
+  'dler': efficient.dler(cap=T),
+  'dot': efficient.dot(cap=T),
+  'drpo': efficient.drpo(cap=T),
+  'grpo': objectives.grpo(cap=T),
+  'gspo': objectives.gspo(cap=T),
+}
+RECIPES['dot'].regularizers.kl_cov.fraction = 0.2  # of a few dozen tokens
+RECIPES['gspo'].loss.low = RECIPES['gspo'].loss.high = 0.3
+
+
 def make_recipe(name='dler'):
-  objective = getattr(objectives, name)(cap=T)
-  return recipe_lib.build(
-    ml_collections.ConfigDict({'objective': objective.to_dict()})
-  )
+  objective = RECIPES[name].to_dict()
+  return recipe_lib.build(ml_collections.ConfigDict({'objective': objective}))
 
 
 @dataclasses.dataclass
@@ -133,7 +144,7 @@ def assert_same(a, b, atol=2e-6):
     np.testing.assert_allclose(x, y, atol=atol)
 
 
-@pytest.mark.parametrize('recipe', ['dler', 'grpo'])
+@pytest.mark.parametrize('recipe', RECIPES)
 def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
   """The whole update against one dense forward pass per sequence."""
   built = make_recipe(recipe)
@@ -161,7 +172,7 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
   assert_same(grads, expected_grads)
 
 
-@pytest.mark.parametrize('recipe', ['dler', 'grpo'])
+@pytest.mark.parametrize('recipe', RECIPES)
 def test_micro_batches_and_row_shapes_do_not_change_the_update(case, recipe):
   whole, metrics, packed = run_update(case, recipe=recipe)
   assert packed.count == 1

@@ -1,6 +1,7 @@
 """A-DLP: penalty times length as in the paper, 3 for a usual response.
 
-  lrm train --config=configs/tiny/adaptive_penalty.py --workdir=runs/adaptive_penalty
+  lrm train --config=configs/tiny/adaptive_penalty.py \
+    --workdir=runs/adaptive_penalty
 
 The mark is just below the accuracy of the start.
 """

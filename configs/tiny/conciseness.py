@@ -11,5 +11,5 @@ from configs.tiny import setting
 
 def get_config():
   return setting.tiny(
-    efficient.conciseness(cap=256, alpha=0.5, anneal_from=1.0, anneal_steps=50)
+    efficient.conciseness(cap=256, alpha=0.5, anneal_from=1.0, anneal_steps=30)
   )

@@ -1,4 +1,4 @@
-"""HAPO: a third of a thousand problems, so that they come back.
+"""HAPO: 256 problems, so that they come back.
 
 lrm train --config=configs/tiny/hapo.py --workdir=runs/hapo
 """
@@ -9,5 +9,5 @@ from configs.tiny import setting
 
 def get_config():
   config = setting.tiny(efficient.hapo(cap=256))
-  config.data.train_problems = 320  # ten steps an epoch
+  config.data.train_problems = 256  # eight steps an epoch
   return config

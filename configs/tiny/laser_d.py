@@ -11,6 +11,6 @@ def get_config():
   config = setting.tiny(
     efficient.laser_d(cap=256, lower=32, upper=256, step=16)
   )
-  config.train.monitor_every = 10
+  config.train.monitor_every = 8
   config.train.monitor_problems = 32
   return config

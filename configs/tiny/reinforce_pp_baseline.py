@@ -1,6 +1,7 @@
 """REINFORCE++-baseline: DLER without truncation and selection.
 
-lrm train --config=configs/tiny/reinforce_pp_baseline.py --workdir=runs/reinforce_pp_baseline
+lrm train --config=configs/tiny/reinforce_pp_baseline.py \
+    --workdir=runs/reinforce_pp_baseline
 """
 
 from configs import objectives

@@ -1,7 +1,7 @@
 """What all methods share on the embedded tiny LRM: data, sizes, budget.
 
 The start thinks in 117 tokens, 3.4 times the shortest trace, and is right in
-77 % of its answers. A run ends when a million response tokens have been
+77 % of its answers. A run ends when 750,000 response tokens have been
 sampled, those that a method drops included, so methods compare at equal cost.
 """
 
@@ -20,7 +20,7 @@ def tiny(objective, *, room=256, rounds=1):
   config = quickstart.get_config()
   config.objective = objective
   config.train.steps = 400  # the token budget ends a run long before
-  config.train.token_budget = 1_000_000
+  config.train.token_budget = 750_000
   config.train.max_tokens = room
   config.train.max_rounds = rounds
   config.train.row_length = room + 48  # prompt + response

@@ -8,4 +8,4 @@ from configs.tiny import setting
 
 
 def get_config():
-  return setting.tiny(efficient.siri(low=80, high=160, period=16), room=160)
+  return setting.tiny(efficient.siri(low=80, high=160, period=12), room=160)

@@ -9,5 +9,5 @@ from configs.tiny import setting
 
 def get_config():
   return setting.tiny(
-    efficient.siri(low=80, high=160, period=16, schedule='siri_stair'), room=160
+    efficient.siri(low=80, high=160, period=12, schedule='siri_stair'), room=160
   )

@@ -194,7 +194,7 @@ def beta(
   Rewards outside `[low, high]` are a mistake; a pass rate outside (0, 1) has
   weight 1. TRL's `loss_type="bnpo"` is something else.
 
-  Source: BNPO; formula and bounds as in the released code.
+  Source: BNPO, arXiv 2506.02864; as in the released code.
 
   Args:
     reward: `[B, G]`.
@@ -236,7 +236,7 @@ def class_share(reward: Array, mask: Array) -> jax.Array:
   of the positives, and DisCO's mean for equal rewards) and the wrong ones
   share -1 equally. A group without both classes gets 0.
 
-  Source: DisCO; DRPO, arXiv 2510.04474.
+  Source: DisCO, arXiv 2505.12366; DRPO, arXiv 2510.04474.
 
   Args:
     reward: `[B, G]`, above 0 for the positives only.

@@ -103,7 +103,7 @@ def _to_go(rewards: jax.Array, discount: float) -> jax.Array:
   def join(later, earlier):
     decay, value = later
     own_decay, own_value = earlier
-    return decay * own_decay, own_value + decay * own_decay * value
+    return decay * own_decay, own_value + own_decay * value
 
   decay = jnp.full_like(rewards, discount)
   axis = rewards.ndim - 1

@@ -46,7 +46,8 @@ def discriminative_likelihood(
   The released code divides the negative term by a constant of its own value;
   the gradient is the same, and here the value is the objective's too.
 
-  Source: DisCO; DRPO, arXiv 2510.04474, as in the released code.
+  Source: DisCO, arXiv 2505.12366, and DRPO, arXiv 2510.04474, as in the
+  released code.
 
   Args:
     logp: under the policy being trained.
@@ -80,7 +81,7 @@ def discriminative_ratio(
   On policy every score is 1, and the wrong samples are pushed down alike. The
   log-ratios are held within +-20 nats, beyond which there is no gradient.
 
-  Source: DisCO, as in the released code.
+  Source: DisCO, arXiv 2505.12366, as in the released code.
 
   Args:
     logp: under the policy being trained.

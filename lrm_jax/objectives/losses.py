@@ -100,8 +100,8 @@ def gspo(
   at a bound the whole gradient passes. The mean of the log-ratios is held
   within +-20 nats.
 
-  Source: GSPO; the form by tokens, and its aggregation, as in verl; the
-  ranges are those of the paper at second hand.
+  Source: GSPO, arXiv 2507.18071; the form by tokens and its aggregation as
+  in verl, the ranges of the paper at second hand.
 
   Args:
     logp: under the policy being trained.

@@ -63,10 +63,10 @@ def kl_cov(tokens: TokenTerms, *, fraction: float = 0.002) -> jax.Array:
   """KL-Cov: `focus |logp - old_logp|`, on the few tokens in focus.
 
   `kl_cov_focus` puts the tokens in focus whose log-probability covaries most
-  with the advantage: those that make the entropy collapse. Of `|x|` the
-  gradient at 0 is 0, so the term does nothing exactly on policy, in the first
-  mini-batch of a step; after that a token in focus is pulled back with slope
-  1, however far it has gone.
+  with the advantage: those that make the entropy collapse. The slope of `|x|`
+  at 0 is 0, as in Torch, so the term does nothing exactly on policy, in the
+  first mini-batch of a step; after that a token in focus is pulled back with
+  slope 1, however far it has gone.
 
   DOT has the coefficient 1.
 
@@ -81,7 +81,10 @@ def kl_cov(tokens: TokenTerms, *, fraction: float = 0.002) -> jax.Array:
     `[B, G, T]`.
   """
   del fraction
-  return jnp.abs(_change(tokens)) * _focus(tokens)
+  change = _change(tokens)
+  # Not jnp.abs, which has the slope 1 at 0.
+  size = change * jax.lax.stop_gradient(jnp.sign(change))
+  return size * _focus(tokens)
 
 
 def kl_cov_focus(

@@ -313,6 +313,13 @@ def test_beta_without_a_density_is_a_group_mean(reward):
   )
 
 
+def test_beta_of_a_pass_rate_beyond_its_range_has_weight_1():
+  reward = [[3.0, 2, 0, 0], *[[1.0, 1, 0, 0]] * 6, *[[1.0, 0, 0, 0]] * 3]
+  advantage = np.asarray(of('beta', reward))
+  np.testing.assert_allclose(advantage[0], [1.75, 0.75, -1.25, -1.25])
+  assert np.abs(advantage[1:]).max() < 0.6
+
+
 @pytest.mark.parametrize('spread', [1e-1, 1e-2, 1e-3])
 def test_beta_keeps_its_digits_where_pass_rates_are_close(spread):
   rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Aggregation: the four denominators, and cutting into micro-batches."""
+"""Aggregation: the denominators, and cutting into micro-batches."""
 
 import functools
 
@@ -17,6 +17,7 @@ EAGER = {
   'sequence_mean': aggregate.sequence_mean,
   'sequence_sum': aggregate.sequence_sum,
   'fixed_length': functools.partial(aggregate.fixed_length, length=5),
+  'group_mean': aggregate.group_mean,
 }
 EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
 
@@ -32,6 +33,7 @@ MASK = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
     ('sequence_mean', 1 / 6, 1 / 2),  # 1 / (2 * 3), 1 / (2 * 1)
     ('sequence_sum', 1 / 2, 1 / 2),
     ('fixed_length', 1 / 10, 1 / 10),  # 1 / (2 * 5)
+    ('group_mean', 1 / 4, 1 / 4),  # one group of 4
   ],
 )
 def test_literals(name, long, short):
@@ -41,13 +43,24 @@ def test_literals(name, long, short):
   np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
+def test_group_mean_counts_groups_with_trained_tokens():
+  # 4 tokens, none, and 1: two groups.
+  mask = np.concatenate([MASK, 0 * MASK, 0 * MASK])
+  mask[2, 1, 0] = 1
+  weights = np.asarray(aggregate.group_mean(mask))
+  np.testing.assert_allclose(weights[0], MASK[0] / 8)
+  assert not weights[1].any()
+  assert weights[2, 1, 0] == weights[2].sum() == 1 / 2
+
+
 @pytest.mark.parametrize('name', EVERY)
 @pytest.mark.parametrize('seed', [0, 1])
 def test_equals_the_loops(name, seed):
   values, *_, mask = reference.batch(seed)
+  keywords = {'length': 5} if name == 'fixed_length' else {}
   np.testing.assert_allclose(
     np.sum(values * EVERY[name](mask)),
-    expected_aggregate.loss(name, values, mask, length=5),
+    getattr(expected_aggregate, name)(values, mask, **keywords),
     rtol=1e-6,
   )
 
@@ -67,7 +80,7 @@ def test_padding_and_dropped_samples_change_nothing(name):
   )
 
 
-@pytest.mark.parametrize('name', ['token_mean', 'sequence_mean'])
+@pytest.mark.parametrize('name', ['token_mean', 'sequence_mean', 'group_mean'])
 def test_means_have_weights_that_sum_to_1(name):
   *_, mask = reference.batch(0)
   weights = np.asarray(EVERY[name](mask))
@@ -78,27 +91,27 @@ def test_means_have_weights_that_sum_to_1(name):
 def test_micro_batches_give_the_loss_of_the_whole(name):
   logp, old_logp, _, advantage, mask = reference.batch(0)
 
-  def loss(logp, rows, weights):
+  def loss(logp, weights, start, stop):
+    rows = slice(start, stop)
     values = losses.ppo_clip(
       logp[rows], old_logp[rows], advantage[rows], mask[rows]
     )
     return jnp.sum(values * weights)
 
   weights = EVERY[name](mask)
-  whole, gradient = jax.value_and_grad(loss)(logp, slice(None), weights)
-  parts = [slice(b, b + 1) for b in range(3)]
-  values, gradients = zip(
-    *(jax.value_and_grad(loss)(logp, rows, weights[rows]) for rows in parts),
-    strict=True,
+  both = jax.jit(jax.value_and_grad(loss), static_argnums=(2, 3))
+  whole, gradient = both(logp, weights, 0, 3)
+  first, first_gradient = both(logp, weights[:1], 0, 1)
+  rest, rest_gradient = both(logp, weights[1:], 1, 3)
+  np.testing.assert_allclose(first + rest, whole, rtol=1e-5)
+  np.testing.assert_allclose(
+    first_gradient + rest_gradient, gradient, rtol=1e-5, atol=1e-8
   )
-  np.testing.assert_allclose(sum(values), whole, rtol=1e-5)
-  np.testing.assert_allclose(sum(gradients), gradient, rtol=1e-5, atol=1e-8)
 
   # What goes wrong with denominators of the micro-batches themselves.
-  averaged = np.mean(
-    [loss(logp, rows, EVERY[name](mask[rows])) for rows in parts]
-  )
-  assert abs(averaged - whole) > 1e-3
+  first, _ = both(logp, EVERY[name](mask[:1]), 0, 1)
+  rest, _ = both(logp, EVERY[name](mask[1:]), 1, 3)
+  assert abs((first + rest) / 2 - whole) > 1e-3
 
 
 @pytest.mark.parametrize('name', EVERY)

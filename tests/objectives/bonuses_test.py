@@ -99,8 +99,9 @@ def test_repetition_defaults():
   expected[0] *= 0.99  # one token before the first penalty
   np.testing.assert_allclose(bonus[0, 0], expected, rtol=1e-5)
   assert bonus.min() > -5
-  rollouts = letters('a' * 40)
-  assert not defaults(rollouts, rollouts.mask).any()
+  for length in (40, 41):
+    rollouts = letters('a' * length)
+    assert defaults(rollouts, rollouts.mask).any() == (length > 40)
 
 
 def test_repetition_of_right_and_wrong_alike():
@@ -191,6 +192,7 @@ def test_jit_equals_eager(name):
 @pytest.mark.parametrize('name', EVERY)
 def test_nothing_outside_the_mask(name):
   rollouts, mask = random(1)
+  mask[..., [2, 7]] = 0  # holes too
   bonus = np.asarray(EVERY[name](rollouts, mask))
   assert bonus.any()
   assert not bonus[mask == 0].any()

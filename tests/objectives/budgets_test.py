@@ -92,7 +92,7 @@ def test_equals_the_formula(name, period):
 
 
 @pytest.mark.parametrize('name', SIRI)
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
   low=st.integers(1, 40_000),
   extra=st.integers(0, 40_000),

@@ -50,7 +50,7 @@ def batch(seed=0):
   logp, old_logp, _, _, mask = reference.batch(seed)
   reward = np.float32([[1, 1, 0, 0], [2, 0, 0, 0.5], [0, 1, 3, 0]])
   advantage = advantages.class_share(reward, mask)
-  advantage = np.asarray(advantages.per_token(advantage, mask))
+  advantage = np.array(advantages.per_token(advantage, mask))
   return logp, old_logp, advantage, mask
 
 
@@ -248,8 +248,8 @@ def test_far_scores_stay_finite(name, temperature, gap):
   value, gradient = _scalar_and_gradient(name, temperature)(*arrays)
   assert np.isfinite(value) and np.isfinite(gradient).all()
   if name == 'discriminative_likelihood':
-    pushed = [0, 1] if gap > 0 else [1, 0]
-    np.testing.assert_allclose(gradient[0, :, 0], [-1, *pushed[::-1]])
+    pushed = [1, 0] if gap > 0 else [0, 1]
+    np.testing.assert_allclose(gradient[0, :, 0], [-1, *pushed])
 
 
 def test_temperature_runs_from_the_mean_to_the_largest():

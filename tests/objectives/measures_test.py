@@ -164,7 +164,7 @@ def test_going_back_lowers_compressibility():
     ('So \\boxed{17}.| Wait.', '17'),
     ('So x=\\boxed{17} then.| Wait.', '17'),
     # A mention counts only where nothing stands as a result.
-    ('Take 17 of them.| Leave 17.5.', '17'),
+    ('Take 17 of them.| Leave 17 of those.', '17'),
     ('Take 17 of them. So x = 17.| Wait.', '17'),
     ('Of 17 apples. It is **17**.| Wait.', '17'),
     ('x = 17 + 3. So x = 17.| Wait.', '17'),

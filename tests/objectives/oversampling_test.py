@@ -88,9 +88,7 @@ def test_equals_the_loops(seed):
   memory, rates = oversampling.predictive_start(**KEYS), []
   for _ in range(12):
     factor = oversampling.predictive(memory, **KEYS)
-    assert factor == pytest.approx(
-      expected.predictive(rates, **KEYS), rel=1e-6
-    )
+    assert factor == pytest.approx(expected.predictive(rates, **KEYS), rel=1e-6)
     rate = rng.integers(0, 9) / 8
     memory, rates = oversampling.record(memory, rate), [*rates, rate]
 

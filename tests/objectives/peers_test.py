@@ -100,7 +100,7 @@ def loss_and_gradient(peer, case):
   def loss(logp):
     return built.total(token_terms(peer, case, built, logp), weights, {})
 
-  return jax.jit(jax.value_and_grad(loss))(arrays['logp'])
+  return jax.value_and_grad(loss)(arrays['logp'])
 
 
 @pytest.mark.parametrize(('peer', 'case'), cases('advantage'))

@@ -119,10 +119,11 @@ def test_difficulty_truncation_literal(correct, length, truncated, expected):
 @pytest.mark.parametrize(
   ('threshold', 'samples', 'solved', 'is_easy'),
   [
-    (0.6, 5, 3, False),  # float32(0.6) * 5 is above 3, float32(3) / 5 not
+    (0.6, 5, 3, False),  # float32(0.6) is above 3/5
     (0.6, 5, 4, True),
     (0.29, 100, 29, False),  # 0.29 * 100 is 28.999999999999996
-    (0.29, 100, 30, True),
+    (0.53, 100, 53, False),  # in float32 0.53 * 100 is below 53
+    (0.53, 100, 54, True),
     (0.0, 4, 0, False),
     (0.0, 4, 1, True),
     (1.0, 4, 4, False),
@@ -133,11 +134,10 @@ def test_difficulty_is_compared_in_whole_responses(
 ):
   correct = np.arange(samples) < solved
   rollouts = one_group(correct, np.full(samples, 4), 5)
-  reward = capped.difficulty_truncation(
-    rollouts, easy_cap=3, threshold=threshold
-  )
   expected = np.zeros(samples) if is_easy else correct
-  np.testing.assert_array_equal(reward, [expected])
+  for given in (threshold, jnp.float32(threshold)):
+    reward = capped.difficulty_truncation(rollouts, easy_cap=3, threshold=given)
+    np.testing.assert_array_equal(reward, [expected])
 
 
 def test_easy_cap_may_be_traced():
@@ -209,7 +209,8 @@ def test_format_length_never_looks_at_the_verdict():
 
 def test_format_length_may_turn_at_the_cap():
   rollouts = one_group([1, 1], [4, 8], 8)
-  reward = capped.format_length(rollouts, turning_point=1.0)
+  with jax.debug_nans(True):  # not even where it is not selected
+    reward = capped.format_length(rollouts, turning_point=1.0)
   np.testing.assert_array_equal(reward, [[1.75, 2]])  # 1 + 1 - (1/2)^2
 
 
