@@ -216,11 +216,12 @@ def arora_zanette(cap, alpha):
   )
 
 
-def shorter_better(cap, beta=0.001):
+def shorter_better(cap, beta=0.001, kl=0.0):
   """ShorterBetter (2504.21370): as long as the shortest right response."""
   return compose(
     budget=constant(cap),
     shaping=dict(shorter_better=dict(alpha=2.0, beta=beta)),
+    regularizers=k3(kl) if kl else {},
   )
 
 

@@ -1,6 +1,7 @@
 """Every config: it loads, it builds, and it says what its keys mean."""
 
 import ast
+import dataclasses
 import io
 import pathlib
 import tokenize
@@ -10,15 +11,19 @@ import pytest
 from lrm_jax import assets, checks, configuration, optim, sft
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.data.synthetic import chain_arithmetic
+from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Modules that configs import.
-LIBRARIES = ('__init__.py', 'conventions.py',
+LIBRARIES = (
+  '__init__.py',
+  'conventions.py',
   'efficient.py',
   'objectives.py',
   'r1.py',
-  'setting.py',)
+  'setting.py',
+)
 CONFIGS = {
   path.relative_to(ROOT).as_posix(): path
   for path in sorted((ROOT / 'configs').rglob('*.py'))
@@ -28,6 +33,20 @@ CONFIGS = {
 LOADED = {name: configuration.load(path) for name, path in CONFIGS.items()}
 TRAIN = [name for name, config in LOADED.items() if 'objective' in config]
 SFT = [name for name, config in LOADED.items() if 'stages' in config]
+# Methods at the scale of their papers.
+R1 = [name for name in TRAIN if name.endswith('_r1_1p5b.py')]
+R1_MODEL = ModelConfig(
+  vocab_size=151936,
+  d_model=1536,
+  n_layers=28,
+  n_heads=12,
+  n_kv_heads=2,
+  head_dim=128,
+  d_ff=8960,
+  max_positions=131072,
+  rope_theta=1e4,
+  tie_embeddings=False,
+)
 
 
 def test_every_config_is_of_one_kind():
@@ -85,8 +104,49 @@ def test_a_variant_only_says_what_is_different(name):
   default = LOADED['configs/default.py']
   changed = configuration.differences(default, LOADED[name])
   assert changed
-  # An objective is a composition of its own, however many keys it has.
-  assert sum(not key.startswith('objective.') for key in changed) < 20
+  # An objective is a composition of its own, however many keys it has. What
+  # all R1 configs share is in `r1.py`.
+  shared = configuration.differences(default, LOADED[R1[0]])
+  counted = set(changed) - set(shared) if name in R1 else changed
+  assert sum(not key.startswith('objective.') for key in counted) < 20
+
+
+def test_every_method_has_a_config_for_the_tiny_model_and_for_r1():
+  folder = ROOT / 'configs'
+  tiny = {path.stem for path in (folder / 'tiny').glob('*.py')}
+  r1 = {path.name for path in folder.glob('*_r1_1p5b.py')}
+  methods = tiny - {'__init__', 'setting'}
+  assert methods
+  assert {f'{method}_r1_1p5b.py' for method in methods} == r1
+
+
+@pytest.mark.parametrize('name', R1)
+def test_r1_config_has_sizes_that_fit(name):
+  config = LOADED[name]
+  keys = {key: value for key, value in config.model.items() if key != 'path'}
+  checks.check_sizes(config, dataclasses.replace(R1_MODEL, **keys))
+  checks.check_recipe(config, recipe.build(config))
+
+
+@pytest.mark.parametrize('name', R1)
+def test_r1_config_says_whose_every_number_is(name):
+  source = CONFIGS[name].read_text()
+  (function,) = (
+    node
+    for node in ast.parse(source).body
+    if isinstance(node, ast.FunctionDef) and node.name == 'get_config'
+  )
+  inside = range(function.lineno, function.end_lineno + 1)
+  numbers, comments = (
+    {
+      token.start[0]
+      for token in tokenize.generate_tokens(io.StringIO(source).readline)
+      if token.type == kind and token.start[0] in inside
+    }
+    for kind in (tokenize.NUMBER, tokenize.COMMENT)
+  )
+  assert numbers
+  assert not numbers - comments
 
 
 def _leaves(call):

@@ -183,7 +183,8 @@ def test_micro_batches_and_row_shapes_do_not_change_the_update(case, recipe):
     assert packed.count == count
     assert_same(grads, whole)
     for name, value in metrics.items():
-      assert other[name] == pytest.approx(value, abs=2e-6), name
+      # Of a gradient of 28, the seventh digit is rounding.
+      assert other[name] == pytest.approx(value, abs=2e-6, rel=2e-6), name
 
 
 def test_dropped_samples_are_as_if_never_sampled(case):

@@ -160,9 +160,9 @@ def test_going_back_lowers_compressibility():
     ('It is 17!| Wait.', '$17$'),
     ('It is 17.| Wait.', '017'),
     ('It is $17$.| Wait.', '17'),
-    ('It is \\(17\\).| Wait.', '17'),
+    ('Of 17 so far. It is \\(17\\).| Wait.', '17'),
     ('So \\boxed{17}.| Wait.', '17'),
-    ('So x=\\boxed{17} then.| Wait.', '17'),
+    ('Of 17 so far. x=\\boxed{17} then.| Wait.', '17'),
     # A mention counts only where nothing stands as a result.
     ('Take 17 of them.| Leave 17 of those.', '17'),
     ('Take 17 of them. So x = 17.| Wait.', '17'),
@@ -181,7 +181,7 @@ def test_going_back_lowers_compressibility():
     # Signs.
     ('It is -17.', '17'),
     ('It is \u221217.', '17'),
-    ('It is -17.| Wait.', '-17'),
+    ('Of -17 so far. It is -17.| Wait.', '-17'),
     ('It is \u221217.| Wait.', '-17'),
     ('x=-17 so far.| Wait.', '-17'),
     ('It is 17.', '-17'),
@@ -195,6 +195,7 @@ def test_going_back_lowers_compressibility():
     ('It is 0.50.| Wait.', '.5'),
     ('It is 2.5.| Wait.', '2.50'),
     ('It is 10 or 0.1. So 0.| Wait.', '0'),
+    ('It is 0.00.| Wait.', '0'),
     ('It is 2.51 or 12.5.', '2.5'),
     # Other answers, as spelled.
     ('p = \\frac{1}{2}.| Wait.', '\\frac{1}{2}'),

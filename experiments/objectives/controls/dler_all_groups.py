@@ -1,0 +1,10 @@
+"""DLER without dynamic sampling: every group trains, one sampling round."""
+
+from configs import efficient
+from configs.tiny import setting
+
+
+def get_config():
+  objective = efficient.dler(cap=96)
+  objective.selection.name = 'all_groups'
+  return setting.tiny(objective, room=96)

@@ -1,0 +1,175 @@
+"""The table, the picture and results.json of this folder's README.
+
+  python experiments/objectives/table.py RUNS_DIR
+
+RUNS_DIR holds workdirs named METHOD_seedN, as `run.py` makes them; those that
+are not finished are named and left out.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import sys
+
+import numpy as np
+from matplotlib import figure
+
+from lrm_jax import jsonl
+from lrm_jax.reporting import tables
+
+HERE = pathlib.Path(__file__).parent
+HEADER = (
+  'method',
+  'seeds',
+  'accuracy ± 95 %',
+  'over seeds',
+  'response tokens',
+  'over seeds',
+  'tokens per right',
+  'right / wrong length',
+  'truncated',
+  'entropy',
+  's / step',
+  'steps',
+)
+# Means over the last steps of a run, where a single step is noise.
+LAST = 5
+
+
+def read(workdir: pathlib.Path) -> dict:
+  """What the table needs of one run."""
+  method, seed = re.fullmatch(r'(.+)_seed(\d+)', workdir.name).groups()
+  summary = json.loads((workdir / 'summary.json').read_text('utf-8'))
+  rows = jsonl.read_rows(workdir / 'metrics.jsonl')
+  column = lambda name: [r[name] for r in rows if r.get(name) is not None]
+  # The first two steps compile.
+  seconds = [r['sample_seconds'] + r['update_seconds'] for r in rows[2:]]
+  names = ('step', 'accuracy', 'response_tokens', 'cap')
+  return {
+    'method': method,
+    'seed': int(seed),
+    'steps': summary['steps'],
+    'sampled_tokens': summary['sampled_tokens'],
+    'seconds_per_step': statistics.median(seconds),
+    'entropy': float(np.mean(column('entropy')[-LAST:])),
+    'revised': float(np.mean(column('revised'))),
+    'before': summary['before'],
+    'after': summary['after'],
+    'logp_gap_max': summary['logp_gap_max'],
+    'curve': [{name: r[name] for name in names} for r in rows],
+  }
+
+
+def row(runs: list[dict]) -> tuple[str, ...]:
+  """One line of the table: the seeds of one method."""
+  mean = lambda key: np.mean([run['after'][key] for run in runs])
+  spread = lambda key, scale, form: ' '.join(
+    format(scale * run['after'][key], form) for run in runs
+  )
+  lengths = '{} / {}'.format(
+    *(
+      _number([run['after'][f'response_tokens_{which}'] for run in runs])
+      for which in ('correct', 'wrong')
+    )
+  )
+  return (
+    runs[0]['method'],
+    str(len(runs)),
+    # The same problems for every seed: their spread does not average out.
+    f'{100 * mean("accuracy"):.1f} ± {196 * mean("accuracy_se"):.1f}',
+    spread('accuracy', 100, '.1f'),
+    f'{mean("response_tokens"):.1f}',
+    spread('response_tokens', 1, '.0f'),
+    _number([run['after']['tokens_per_correct'] for run in runs]),
+    lengths,
+    f'{100 * mean("truncated"):.1f} %',
+    f'{np.mean([run["entropy"] for run in runs]):.3f}',
+    f'{np.mean([run["seconds_per_step"] for run in runs]):.1f}',
+    f'{np.mean([run["steps"] for run in runs]):.0f}',
+  )
+
+
+def _number(values: list[float | None]) -> str:
+  known = [value for value in values if value is not None]
+  return f'{np.mean(known):.1f}' if known else '-'
+
+
+def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
+  """Accuracy over response tokens, a point a method; the front in bold."""
+  fig = figure.Figure(figsize=(10, 7), layout='constrained')
+  axes = fig.subplots()
+  points = {
+    name: (
+      np.mean([run['after']['response_tokens'] for run in runs]),
+      100 * np.mean([run['after']['accuracy'] for run in runs]),
+      196 * np.mean([run['after']['accuracy_se'] for run in runs]),
+    )
+    for name, runs in methods.items()
+  }
+  best = []
+  for name in sorted(points, key=lambda n: (points[n][0], -points[n][1])):
+    if not best or points[name][1] > points[best[-1]][1]:
+      best.append(name)
+  for name, (tokens, accuracy, error) in points.items():
+    is_best = name in best
+    axes.errorbar(
+      tokens,
+      accuracy,
+      yerr=error,
+      fmt='D' if is_best else 'o',
+      color='#0072B2' if is_best else '#777777',
+      markersize=6 if is_best else 4,
+      elinewidth=0.6,
+    )
+    axes.annotate(
+      name,
+      (tokens, accuracy),
+      xytext=(4, 3),
+      textcoords='offset points',
+      fontsize=8 if is_best else 7,
+      fontweight='bold' if is_best else 'normal',
+      color='#0072B2' if is_best else '#444444',
+    )
+  line = [points[name][:2] for name in best]
+  axes.plot(*zip(*line, strict=True), color='#0072B2', linewidth=1)
+  before = [run['before'] for runs in methods.values() for run in runs]
+  start = before[0]
+  axes.plot(
+    start['response_tokens'], 100 * start['accuracy'], 'k*', markersize=12
+  )
+  axes.annotate(
+    'start',
+    (start['response_tokens'], 100 * start['accuracy']),
+    xytext=(6, -10),
+    textcoords='offset points',
+    fontweight='bold',
+  )
+  axes.set_xlabel('response tokens (mean, held-out)')
+  axes.set_ylabel('accuracy (%), with 95 % intervals')
+  axes.grid(alpha=0.3)
+  fig.savefig(path, dpi=120)
+
+
+def main() -> None:
+  """Reads the runs, prints the table, writes the files."""
+  root = pathlib.Path(sys.argv[1])
+  methods: dict[str, list[dict]] = {}
+  for workdir in sorted(root.glob('*_seed*')):
+    if not workdir.is_dir():
+      continue
+    if not (workdir / 'summary.json').exists():
+      print(f'{workdir.name}: not finished', file=sys.stderr)
+      continue
+    run = read(workdir)
+    methods.setdefault(run['method'], []).append(run)
+  order = sorted(methods, key=lambda name: (-len(methods[name]), name))
+  methods = {name: methods[name] for name in order}
+  print(tables.markdown(HEADER, [row(runs) for runs in methods.values()]))
+  runs = [run for group in methods.values() for run in group]
+  jsonl.write_json(HERE / 'results.json', runs)
+  front(methods, HERE / 'front.png')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,60 @@
+"""The table of methods and their parts, as it stands in the README.
+
+python -m tests.methods_table
+"""
+
+import pathlib
+
+from lrm_jax import configuration
+from lrm_jax.objectives import tables
+
+ROOT = pathlib.Path(__file__).parents[1]
+COLUMNS = ('shaping', 'selection', 'advantage', 'loss', 'aggregate')
+# What a method has unless the last column says so.
+USUAL = {
+  'budget': 'constant',
+  'target': 'no_target',
+  'curriculum': 'uniform',
+  'revision': 'unrevised',
+  'oversampling': 'no_oversampling',
+}
+
+
+def methods() -> dict[str, dict[str, list[str]]]:
+  """{method: {part: names}} of `configs/tiny/`."""
+  found = {}
+  for path in sorted((ROOT / 'configs' / 'tiny').glob('*.py')):
+    if path.stem in ('__init__', 'setting'):
+      continue
+    objective = configuration.load(path).objective
+    parts = {}
+    for part in tables.PARTS:
+      section = objective[part]
+      named = 'name' in section
+      parts[part] = [section['name']] if named else sorted(section)
+    found[path.stem] = parts
+  return found
+
+
+def table() -> str:
+  """The table in Markdown, one line a method."""
+  lines = [
+    '| method | ' + ' | '.join(COLUMNS) + ' | and |',
+    '|---' * (len(COLUMNS) + 2) + '|',
+  ]
+  for name, parts in methods().items():
+    cells = [f'`{name}`'] + [' + '.join(parts[part]) for part in COLUMNS]
+    others = [
+      other
+      for part, names in parts.items()
+      if part not in COLUMNS
+      for other in names
+      if part not in USUAL or other != USUAL[part]
+    ]
+    cells.append(', '.join(others))
+    lines.append('| ' + ' | '.join(cells) + ' |')
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  print(table())

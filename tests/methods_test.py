@@ -1,0 +1,213 @@
+"""Every method: its config, its table, twenty steps, and an exact resume."""
+
+import math
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from lrm_jax import (
+  compilation,
+  configuration,
+  experiment,
+  jsonl,
+  train,
+  train_step,
+)
+from lrm_jax.checkpoints.state import RunCheckpoints
+from lrm_jax.objectives import tables
+from lrm_jax.rewards.pool import Grader
+from tests import methods_table
+
+ROOT = pathlib.Path(__file__).parents[1]
+METHODS = methods_table.methods()
+# Small enough for a test, and long enough for every memory to change.
+SIZES = {
+  'data.train': 'chain_arithmetic:train:2-3',
+  'data.eval': 'chain_arithmetic:heldout:2-3',
+  'train.steps': 20,
+  'train.token_budget': 0,
+  'train.problems': 4,
+  'train.samples': 4,
+  'train.max_tokens': 48,
+  'train.rows': 8,
+  'train.row_length': 96,
+  'train.groups': 4,
+  'train.checkpoint_every': 10,
+  'train.rollouts_every': 0,
+  'sampler.batch': 4,
+  'eval.problems': 4,
+}
+OTHER_SIZES = {
+  'da_dler': {'objective.shaping.difficulty_truncation.easy_cap': 24},
+  # Four samples have no outlier of three deviations.
+  'dot': {'objective.revision.deviations': 0.5, 'objective.revision.margin': 2},
+  'dr_grpo': {'objective.aggregate.length': 48},
+  'hapo': {'data.train_problems': 12},
+  'hapo_linear': {'data.train_problems': 12},
+  'laser_d': {'train.monitor_problems': 4},
+  'laser_de': {'train.monitor_problems': 4},
+  'think_prune': {'objective.budget.caps': (48, 40, 32)},
+}
+BUDGETS = {
+  'constant': {'objective.budget.cap': 48},
+  'siri': {'objective.budget.low': 24, 'objective.budget.high': 48},
+}
+
+
+def load(name):
+  config = configuration.load(ROOT / 'configs' / 'tiny' / f'{name}.py')
+  changes = dict(SIZES)
+  for budget, keys in BUDGETS.items():
+    if config.objective.budget.name.startswith(budget):
+      changes |= keys
+  if name in OTHER_SIZES:
+    changes |= OTHER_SIZES[name]
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.fixture(scope='module')
+def grader():
+  with Grader() as pool:
+    yield pool
+
+
+def advance(built, workdir):
+  """Trains to the end; returns the metrics of every step."""
+  checkpoints = RunCheckpoints(workdir, keep=5)
+  watch = compilation.CompileWatch()
+  train.train(built, workdir, checkpoints, watch)
+  checkpoints.close()
+  return jsonl.read_rows(workdir / 'metrics.jsonl')
+
+
+def assert_same_bits(found, expected):
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', METHODS)
+def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
+  config = load(name)
+  whole = experiment.build(config, grader)
+  start = jax.device_get(whole.state.params)
+  rows = advance(whole, tmp_path)
+  assert [row['step'] for row in rows] == list(range(1, 21))
+  for leaf in jax.tree.leaves(whole.state.params):
+    assert np.isfinite(leaf).all()
+  trained = [row for row in rows if row.get('loss') is not None]
+  assert trained, 'no step had anything to learn from'
+  assert all(math.isfinite(row['grad_norm']) for row in trained)
+  with pytest.raises(AssertionError):
+    assert_same_bits(jax.device_get(whole.state.params), start)
+
+  shutil.rmtree(tmp_path / 'checkpoints' / '20')
+  resumed = experiment.build(config, grader)
+  # The same programs, not compiled again.
+  resumed.programs = whole.programs
+  checkpoints = RunCheckpoints(tmp_path, keep=5)
+  experiment.restore(resumed, checkpoints)
+  checkpoints.close()
+  assert int(resumed.state.step) == 10
+  again = advance(resumed, tmp_path)
+  assert_same_bits(resumed.state, whole.state)
+  assert_same_bits(resumed.memory.get_state()[0], whole.memory.get_state()[0])
+  assert resumed.memory.get_state()[1] == whole.memory.get_state()[1]
+  assert resumed.sampled_tokens == whole.sampled_tokens
+  timed = ('seconds', 'tokens_per_second', 'compilations')
+  for one, other in zip(again, rows, strict=True):
+    for key, value in one.items():
+      if not any(word in key for word in timed):
+        assert value == other[key], (one['step'], key)
+
+
+@pytest.mark.parametrize(
+  'name', ['siri', 'da_dler', 'l1', 'think_prune', 'dot', 'hapo']
+)
+def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
+  """Caps, tiers, targets, counts of problems and records are traced values."""
+  config = load(name)
+  with config.unlocked():
+    config.train.steps = 8
+    if name == 'siri':
+      config.objective.budget.period = 5  # another cap at every step
+    if name == 'think_prune':
+      config.objective.budget.lengths = (3, 3, 3)
+    if name == 'da_dler':
+      config.train.max_rounds = 1
+    if name == 'dot':
+      config.objective.oversampling.high = 1.5  # as many problems every time
+  rows = advance(experiment.build(config, grader), tmp_path)
+  assert rows[-1]['compilations'] == rows[1]['compilations'] > 0
+  if name in ('siri', 'think_prune'):
+    assert len({row['cap'] for row in rows}) > 2
+
+
+def test_the_tiers_of_da_dler_are_traced():
+  """A tighter cap for easy groups is a number of the compiled program."""
+  config = load('da_dler')
+  from lrm_jax.objectives import recipe as recipes
+  from tests.objectives import reference
+
+  shape = train_step.make_shape(recipes.build(config))
+  correct = np.ones((4, 4))
+  for length in (10, 30, 47):
+    rollouts = reference.rollouts(
+      correct, length=np.full((4, 4), length), cap=[48] * 4, tokens=48
+    )
+    reward, _, _ = shape(rollouts, {})
+    np.testing.assert_array_equal(reward, correct * (length <= 24))
+  assert shape._cache_size() == 1
+
+
+# --- What there is ---
+
+
+def test_every_part_is_used_by_a_method():
+  """Conventions that no method has are used by a set of `conventions.py`."""
+  used = {part: set() for part in tables.PARTS}
+  for parts in METHODS.values():
+    for part, names in parts.items():
+      used[part] |= set(names)
+  missing = {
+    part: sorted(set(table) - used[part] - ONLY_CONVENTIONS)
+    for part, table in tables.PARTS.items()
+  }
+  assert not {part: names for part, names in missing.items() if names}
+
+
+# Choices between frameworks, not of a method.
+ONLY_CONVENTIONS = {'batch_std', 'leave_one_out_std', 'kl_k1'}
+
+
+def test_what_only_conventions_use_is_used_there():
+  text = (ROOT / 'configs' / 'conventions.py').read_text()
+  assert not [
+    name
+    for name in ONLY_CONVENTIONS
+    if f"'{name}'" not in text and f'{name}=' not in text
+  ]
+
+
+def test_every_method_has_the_setting_of_its_paper():
+  tiny = set(METHODS)
+  paper = {
+    path.stem.removesuffix('_r1_1p5b')
+    for path in (ROOT / 'configs').glob('*_r1_1p5b.py')
+  }
+  assert tiny == paper
+
+
+def test_the_table_of_the_readme_is_that_of_the_configs():
+  """`python -m tests.methods_table` prints it."""
+  table = methods_table.table()
+  print(table)
+  assert table in (ROOT / 'README.md').read_text()
