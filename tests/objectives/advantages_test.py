@@ -32,18 +32,7 @@ CASES = {
   ),
 }
 EAGER = {name: functools.partial(f, **kw) for name, (f, kw) in CASES.items()}
-
-
-@jax.jit
-def _all(reward, mask):
-  """Compiled as one: a dozen small compilations take longer."""
-  return {name: function(reward, mask) for name, function in EAGER.items()}
-
-
-EVERY = {
-  name: lambda reward, mask, name=name: _all(reward, mask)[name]
-  for name in EAGER
-}
+EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
 REFERENCES = {
   name: functools.partial(getattr(expected_advantages, f.__name__), **kw)
   for name, (f, kw) in CASES.items()

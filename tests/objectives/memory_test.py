@@ -105,6 +105,9 @@ def test_nothing_outside_reaches_the_tables():
   taken = store.take(['a'])['part']
   taken.shared['window'][:] = 9
   taken.problem['row'][:] = 9
+  again = store.take(['a'])['part']
+  np.testing.assert_array_equal(again.shared['window'], [0, 0])
+  np.testing.assert_array_equal(again.problem['row'], [1])
   rows = np.full(1, 2.0, np.float32)
   mine = np.ones(2)
   store.put(['a'], {'part': Memory({'window': mine}, {'row': rows})})
