@@ -278,7 +278,7 @@ def lc_r1(cap, separator):
     budget=constant(cap),
     measures=dict(answer_prefix=dict(separator=separator)),
     revision=dict(name='compress_thinking'),
-    shaping=dict(outcome=dict(), relative_length=dict()),
+    shaping=dict(outcome=dict(), valid_format=dict(), relative_length=dict()),
     advantage=dict(name='group_mean'),
     bonuses=dict(close_thinking=dict()),
     regularizers=k3(0.04),

@@ -13,6 +13,7 @@ from lrm_jax.errors import UserError
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.engine import Samples
 from lrm_jax.structs import Problem
+from lrm_jax.tokenization import base
 from tests import tiny
 
 PROBLEMS = [
@@ -121,3 +122,121 @@ def test_rows_say_what_was_sampled(collector):
       'truncated': (b, g) == (1, 0),
       'correct': row['correct'],
     }
+
+
+# --- Revisions ---
+
+
+@pytest.fixture
+def revisable(collector):
+  tokenizer = tiny.tokenizer()
+  collector.sampler.think_close_ids = base.think_close_ids(tokenizer)
+  return collector
+
+
+def _spans(*changes):
+  """(start, stop) with `(at, start, stop)` set."""
+  spans = np.zeros((2, 2, 2), np.int32)
+  for at, start, stop in changes:
+    spans[0][at], spans[1][at] = start, stop
+  return spans
+
+
+def test_a_cut_end_is_graded_again(revisable):
+  rollouts = _collect(revisable)
+  assert rollouts.correct[0, 0] == 1
+  revised = revisable.revise(
+    PROBLEMS, rollouts, *_spans(((0, 0), 3, rollouts.length[0, 0]))
+  )
+  assert revised.length[0, 0] == 3
+  assert revised.truncated[0, 0] and not revised.think_closed[0, 0]
+  assert revised.thinking_length[0, 0] == 3
+  assert revised.correct[0, 0] == 0 and not revised.answered[0, 0]
+  assert revised.removed[0, 0] == rollouts.length[0, 0] - 3
+  # What is left was sampled as it is.
+  np.testing.assert_array_equal(
+    revised.sampler_logp[0, 0, :3], rollouts.sampler_logp[0, 0, :3]
+  )
+  assert (revised.sampler_logp[0, 0, 3:] == 0).all()
+  for field in ('length', 'correct', 'removed', 'response_ids'):
+    for at in ((0, 1), (1, 0), (1, 1)):
+      np.testing.assert_array_equal(
+        getattr(revised, field)[at], getattr(rollouts, field)[at]
+      )
+
+
+def test_a_piece_out_of_the_middle_leaves_log_probabilities_open(revisable):
+  rollouts = _collect(revisable)
+  at = (1, 1)  # ' a:9-5=4 b:4*2=8</think>\\boxed{8}'
+  tokenizer = tiny.tokenizer()
+  first = len(tokenizer.encode(' a:9-5=4'))
+  close = revisable.sampler.think_close_ids
+  ids = rollouts.response_ids[at].tolist()
+  stop = next(t for t in range(ROOM) if tuple(ids[t:][: len(close)]) == close)
+  revised = revisable.revise(PROBLEMS, rollouts, *_spans((at, first, stop)))
+  length = revised.length[at]
+  text = tokenizer.decode(revised.response_ids[at][:length])
+  assert text == ' a:9-5=4</think>\\boxed{8}'
+  assert revised.correct[at] == 1 and revised.answered[at]
+  assert revised.think_closed[at] and revised.thinking_length[at] == first
+  assert not revised.truncated[at]
+  assert revised.removed[at] == stop - first
+  assert not np.isnan(revised.sampler_logp[at][:first]).any()
+  assert np.isnan(revised.sampler_logp[at][first:length]).all()
+  assert (revised.sampler_logp[at][length:] == 0).all()
+
+
+def test_nothing_to_revise(revisable):
+  rollouts = _collect(revisable)
+  assert revisable.revise(PROBLEMS, rollouts, *_spans()) is rollouts
+
+
+# --- Targets and measures ---
+
+
+def test_targets_are_stated_in_the_prompts(collector):
+  stating = dataclasses.replace(
+    collector, instruction='n={target} \\boxed{}', max_prompt_tokens=60
+  )
+  rollouts = stating.collect(
+    'params',
+    PROBLEMS,
+    cap=ROOM,
+    key=jax.random.key(7),
+    temperature=1.0,
+    target=np.array([7, 12]),
+    step=3,
+  )
+  for b, number in enumerate((7, 12)):
+    want = prompts.encode_prompt(
+      tiny.tokenizer(), PROBLEMS[b].question, f'n={number} \\boxed{{}}'
+    )
+    count = rollouts.prompt_length[b]
+    assert rollouts.prompt_ids[b, :count].tolist() == want
+  assert rollouts.target.tolist() == [7, 12]
+  assert rollouts.step.tolist() == [3, 3]
+
+
+def test_measures_see_each_response(collector):
+  seen = []
+
+  def measure(response):
+    seen.append(response)
+    return len(response.ids) / 2
+
+  rollouts = _collect(
+    dataclasses.replace(collector, measures={'half_length': measure})
+  )
+  np.testing.assert_array_equal(
+    rollouts.measures['half_length'], rollouts.length / 2
+  )
+  assert [r.gold for r in seen] == ['3', '3', '8', '8']
+  assert [r.correct for r in seen] == [True, False, False, True]
+  assert [r.text for r in seen] == [text for row in RESPONSES for text in row]
+  assert seen[0].thinking == ' a:1+2=3'
+  assert seen[2].thinking == RESPONSES[1][0]  # never closed
+
+
+def test_a_problem_drawn_twice_shares_its_row():
+  twice = [PROBLEMS[1], PROBLEMS[0], PROBLEMS[1]]
+  assert rollout.first_rows(twice).tolist() == [0, 1, 0]

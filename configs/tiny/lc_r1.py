@@ -8,4 +8,4 @@ from configs.tiny import setting
 
 
 def get_config():
-  return setting.tiny(efficient.lc_r1(cap=256, separator=' '))
+  return setting.tiny(efficient.lc_r1(cap=256, separator='(?<![,:]) '))

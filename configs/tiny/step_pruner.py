@@ -1,4 +1,4 @@
-"""Step Pruner, reconstructed: a derivation, between blanks, is a step.
+"""Step Pruner, reconstructed: a derivation is a step.
 
 lrm train --config=configs/tiny/step_pruner.py --workdir=runs/step_pruner
 """
@@ -8,4 +8,6 @@ from configs.tiny import setting
 
 
 def get_config():
-  return setting.tiny(efficient.step_pruner(cap=256, alpha=0.5, separator=' '))
+  return setting.tiny(
+    efficient.step_pruner(cap=256, alpha=0.5, separator='(?<![,:]) ')
+  )

@@ -60,11 +60,12 @@ def find(rollouts: Rollouts, name: str, reader: str) -> jax.Array:
     UserError: the measure was not taken.
   """
   if name not in rollouts.measures:
+    taken = ', '.join(sorted(rollouts.measures))
     raise UserError(
-      f'{reader} reads the measure {name!r}, which was not taken; add {name} '
-      'to config.objective.measures'
+      f'config.objective.{reader}: reads the measure {name!r}, and those taken '
+      f'are {taken if taken else "none"}; add it to config.objective.measures'
     )
-  return jnp.asarray(rollouts.measures[name])
+  return jnp.asarray(rollouts.measures[name]).astype(jnp.float32)
 
 
 def paragraphs(response: Response, *, separator: str = '\n\n') -> float:

@@ -89,7 +89,7 @@ def compress_thinking(rollouts: Rollouts) -> Span:
     UserError: the measure `answer_prefix` was not taken.
   """
   prefix = measures.find(
-    rollouts, 'answer_prefix', 'revisions.compress_thinking'
+    rollouts, 'answer_prefix', 'revision.compress_thinking'
   )
   thinking = jnp.asarray(rollouts.thinking_length)
   right = (jnp.asarray(rollouts.correct) > 0) & rollouts.think_closed

@@ -70,6 +70,7 @@ SHAPING = {
   'step_pruner': relative.step_pruner,
   'tldr': capped.tldr,
   'truncation': capped.truncation,
+  'valid_format': capped.valid_format,
 }
 SELECTION = {
   'all_groups': selection.all_groups,

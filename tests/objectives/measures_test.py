@@ -308,6 +308,6 @@ def test_find():
   with pytest.raises(UserError) as error:
     measures.find(rollouts, 'answer_prefix', 'reader')
   assert str(error.value) == (
-    "reader reads the measure 'answer_prefix', which was not taken; add "
-    'answer_prefix to config.objective.measures'
+    "config.objective.reader: reads the measure 'answer_prefix', and those "
+    'taken are paragraphs; add it to config.objective.measures'
   )

@@ -31,6 +31,25 @@ def outcome(
   return jnp.where(_right(rollouts), jnp.float32(right), jnp.float32(wrong))
 
 
+def valid_format(rollouts: Rollouts) -> jax.Array:
+  """1 where thinking closed and an answer was found, right or wrong.
+
+  A truncated response has neither, as a rule, and gets 0. A term to be added
+  to `outcome`.
+
+  Source: the format reward of LC-R1, arXiv 2506.14755, whose own format is a
+  pattern of tags around thinking and answer.
+
+  Args:
+    rollouts: `think_closed` and `answered`.
+
+  Returns:
+    The term `[B, G]`, 0 or 1.
+  """
+  is_valid = jnp.asarray(rollouts.think_closed) & rollouts.answered
+  return is_valid.astype(jnp.float32)
+
+
 def truncation(rollouts: Rollouts, *, stop_properly: float = 0.0) -> jax.Array:
   """DLER's truncation reward: 1 if correct within the cap.
 

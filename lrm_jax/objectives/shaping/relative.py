@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lrm_jax import masking
-from lrm_jax.errors import UserError
+from lrm_jax.objectives import measures
 from lrm_jax.structs import Array, Rollouts
 
 
@@ -261,7 +261,7 @@ def conciseness(
   Raises:
     UserError: this measure is not taken.
   """
-  measure = _measure(rollouts, 'conciseness', score)
+  measure = measures.find(rollouts, score, 'shaping.conciseness')
   step = jnp.asarray(rollouts.step)[:, None]
   left = jnp.maximum(1 - step / jnp.maximum(anneal_steps, 1), 0)
   ease = anneal_from * left + _pass_rate(rollouts)
@@ -293,7 +293,7 @@ def step_pruner(
   Raises:
     UserError: paragraphs are not counted.
   """
-  steps = _measure(rollouts, 'step_pruner', 'paragraphs')
+  steps = measures.find(rollouts, 'paragraphs', 'shaping.step_pruner')
   right = _right(rollouts)
   fewest = _least(steps, right)
   span = _most(steps, right) - fewest + eps
@@ -354,15 +354,3 @@ def _standardize(length: Array, right: Array, scale: Array) -> jax.Array:
   """`(L - mean of right) / scale`, 0 for wrong ones and equal lengths."""
   centred = masking.center(length, right, axis=1)
   return centred / jnp.where(scale > 0, scale, 1)
-
-
-def _measure(rollouts: Rollouts, part: str, name: str) -> jax.Array:
-  """`[B, G]` float32: a number read off the text."""
-  if name not in rollouts.measures:
-    given = ', '.join(sorted(rollouts.measures))
-    raise UserError(
-      f'config.objective.shaping.{part}: reads the measure {name!r}, and '
-      f'those taken are {given if given else "none"}; add it to '
-      f'config.objective.measures'
-    )
-  return jnp.asarray(rollouts.measures[name]).astype(jnp.float32)

@@ -13,6 +13,14 @@ def truncation(rollouts, stop_properly):
   return reward
 
 
+def valid_format(rollouts):
+  reward = np.zeros(np.shape(rollouts.correct))
+  for b, g in np.ndindex(reward.shape):
+    if rollouts.think_closed[b, g] and rollouts.answered[b, g]:
+      reward[b, g] = 1
+  return reward
+
+
 def difficulty_truncation(rollouts, easy_cap, threshold, stop_properly):
   reward = np.zeros(np.shape(rollouts.correct))
   problems, samples = reward.shape

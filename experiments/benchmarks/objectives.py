@@ -1,0 +1,110 @@
+"""What shaping, selection and advantages cost, beside the rest of a step.
+
+  python experiments/benchmarks/objectives.py
+
+Synthetic rollouts of B=128 problems, G=16 samples and T=8192 tokens go through
+phases 4 to 6 of every method in `configs/tiny/`, from NumPy to NumPy as the
+trainer does it. A step of this size is what the rates in `step.json` (the tiny
+LRM on two cores) make of its tokens: the cheapest model there is, so for any
+other the share is smaller. Writes objectives.json beside this file.
+"""
+
+import json
+import pathlib
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from lrm_jax import configuration, jsonl, train_step
+from lrm_jax.objectives import recipe as recipe_lib
+from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.reporting import tables
+from lrm_jax.structs import Rollouts
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+B, G, T = 128, 16, 8192
+REPEATS = 3
+
+
+def make_rollouts(measures: list[str]) -> Rollouts:
+  """Lengths from 200 tokens to the cap; most long ones are truncated."""
+  random = np.random.default_rng(0)
+  length = np.minimum(random.lognormal(8, 0.8, (B, G)).astype(np.int32) + 1, T)
+  truncated = length == T
+  correct = (random.random((B, G)) < 0.6) & ~truncated
+  columns = np.arange(T) < length[..., None]
+  ids = random.integers(0, 150_000, (B, G, T), np.int32) * columns
+  return Rollouts(
+    prompt_ids=np.zeros((B, 1), np.int32),
+    prompt_length=np.ones(B, np.int32),
+    response_ids=ids,
+    length=length,
+    thinking_length=length - 1,
+    sampler_logp=np.zeros((B, G, T), np.float32),
+    truncated=truncated,
+    think_closed=~truncated,
+    correct=correct.astype(np.float32),
+    answered=~truncated,
+    removed=np.zeros((B, G), np.int32),
+    cap=np.full(B, T, np.int32),
+    target=np.full(B, T // 2, np.int32),
+    step=np.ones(B, np.int32),
+    problem_index=np.arange(B, dtype=np.int32),
+    measures={
+      name: random.random((B, G)).astype(np.float32) for name in measures
+    },
+  )
+
+
+def measure(path: pathlib.Path) -> float:
+  """Median seconds of phases 4 to 6."""
+  recipe = recipe_lib.build(configuration.load(path))
+  shape = train_step.make_shape(recipe)
+  credit = train_step.make_credit(recipe)
+  rollouts = make_rollouts([part.name for part in recipe.measures])
+  ids = [f'problem-{b}' for b in range(B)]
+  memory = MemoryStore(recipe.start_memory())
+
+  def once() -> float:
+    began = time.perf_counter()
+    reward, keep, new = jax.device_get(shape(rollouts, memory.take(ids)))
+    memory.put(ids, new)
+    jax.device_get(credit(reward, keep, rollouts))
+    return time.perf_counter() - began
+
+  once()  # compiles
+  return statistics.median(once() for _ in range(REPEATS))
+
+
+def step_seconds() -> float:
+  """Sampling and update of as many tokens, at the rates of step.json."""
+  rates = json.loads((HERE / 'step.json').read_text('utf-8'))
+  tokens = int(make_rollouts([]).length.sum())
+  return sum(tokens / rates[part]['median'] for part in ('sample', 'update'))
+
+
+def main() -> None:
+  """Measures every method, prints the table, writes the file."""
+  whole = step_seconds()
+  found = {}
+  for path in sorted((ROOT / 'configs' / 'tiny').glob('*.py')):
+    if path.stem not in ('__init__', 'setting'):
+      found[path.stem] = measure(path)
+      share = found[path.stem] / whole
+      print(f'{path.stem}: {found[path.stem]:.2f} s, {share:.2%}', flush=True)
+  rows = [
+    (name, f'{seconds:.2f}', f'{seconds / whole:.2%}')
+    for name, seconds in sorted(found.items(), key=lambda item: -item[1])
+  ]
+  print(tables.markdown(('method', 'seconds', 'of a step'), rows))
+  jsonl.write_json(
+    HERE / 'objectives.json',
+    {'B': B, 'G': G, 'T': T, 'step_seconds': whole, 'seconds': found},
+  )
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,60 @@
+"""Configs that are refused before anything is written."""
+
+import pathlib
+
+import pytest
+
+from lrm_jax import configuration, experiment
+from lrm_jax.errors import UserError
+from lrm_jax.rewards.pool import Grader
+
+TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
+
+
+@pytest.mark.parametrize(
+  ('method', 'changes', 'words'),
+  [
+    # A target that no prompt states, and the other way round.
+    ('l1', {'data.instruction': ''}, ('objective.target', '{target}')),
+    (
+      'grpo',
+      {'data.instruction': 'n={target}'},
+      ('objective.target', 'data.instruction'),
+    ),
+    # A budget that leaves the room at a later step only.
+    ('siri', {'objective.budget.high': 161}, ('161', 'train.max_tokens')),
+    ('siri', {'objective.budget.low': 0}, ('low',)),
+    # A monitor for who observes.
+    ('laser_d', {'train.monitor_every': 0}, ('train.monitor_every',)),
+    ('laser_d', {'train.monitor_problems': 0}, ('train.monitor_problems',)),
+    ('grpo', {'train.monitor_every': -1}, ('train.monitor_every=-1',)),
+    ('grpo', {'train.token_budget': -1}, ('train.token_budget=-1',)),
+    # A curriculum without pass rates.
+    ('frugal', {'data.pass_rates': 'none'}, ('curriculum', 'data.pass_rates')),
+    ('frugal', {'data.pass_rates': 'gone.json'}, ('gone.json', 'no such file')),
+    # A measure that nobody takes.
+    (
+      'conciseness',
+      {'objective.shaping.conciseness.score': 'beauty'},
+      ('beauty', 'compressibility', 'config.objective.measures'),
+    ),
+    (
+      'adaptive_penalty',
+      {'objective.shaping.adaptive_penalty.initial': -1.0},
+      ('initial = -1.0',),
+    ),
+    ('dot', {'objective.revision.margin': -1}, ('margin = -1',)),
+    ('cosine', {'objective.bonuses.repetition.n': 0}, ('n = 0',)),
+    # Longer prompts: '{target}' takes the room of its largest number.
+    ('l1', {'data.max_prompt_tokens': 20}, ('data.max_prompt_tokens',)),
+  ],
+)
+def test_one_line_that_names_the_keys(method, changes, words):
+  overrides = [f'config.{key}={value}' for key, value in changes.items()]
+  config = configuration.load(TINY / f'{method}.py', overrides)
+  with Grader() as grader, pytest.raises(UserError) as error:
+    experiment.build(config, grader)
+  message = str(error.value)
+  assert '\n' not in message
+  for word in words:
+    assert word in message
