@@ -60,6 +60,12 @@ def trl() -> dict:
   )
 
 
+def trl_batch() -> dict:
+  """TRL with `scale_rewards='batch'`: one deviation for the whole batch."""
+  # trl/trainer/grpo_trainer.py: nanstd of all rewards; 1e-4 as for groups.
+  return trl() | dict(advantage=dict(name='batch_std', ddof=1, eps=1e-4))
+
+
 def verl() -> dict:
   """Verl 0.9.1, read; `algorithm.adv_estimator=grpo`, which is not its default.
 

@@ -158,3 +158,19 @@ def test_the_last_one_wins():
 def test_unknown_parts_are_refused():
   with pytest.raises(ValueError, match='no such part: advantages'):
     conventions.apply(default.get_config(), {'advantages': {}})
+
+
+def test_trl_with_one_deviation_for_the_batch():
+  """(1, 0 x 7) beside (1 x 4, 0 x 4): 5 of 16 right.
+
+  The deviation is sqrt(16/15 * 5/16 * 11/16) = 0.4787, so a lonely right
+  answer gets 7/8 / 0.4788 = 1.8275, and a wrong one beside it -0.2611.
+  """
+  config = default.get_config()
+  conventions.apply(config, conventions.trl_batch())
+  built = recipe.build(config)
+  reward = np.zeros((2, 8), np.float32)
+  reward[0, 0] = reward[1, :4] = 1
+  found = built.advantage(reward, np.ones((2, 8, 1), np.float32))
+  np.testing.assert_allclose(found[0, :2], [1.8275, -0.2611], atol=1e-4)
+  assert conventions.trl_batch().keys() == conventions.trl().keys()

@@ -9,10 +9,11 @@ from lrm_jax import configuration
 from lrm_jax.objectives import tables
 
 ROOT = pathlib.Path(__file__).parents[1]
-COLUMNS = ('shaping', 'selection', 'advantage', 'loss', 'aggregate')
+COLUMNS = ('shaping', 'advantage', 'loss', 'aggregate')
 # What a method has unless the last column says so.
 USUAL = {
   'budget': 'constant',
+  'selection': 'all_groups',
   'target': 'no_target',
   'curriculum': 'uniform',
   'revision': 'unrevised',
