@@ -155,8 +155,9 @@ def test_close_thinking_needs_its_measure():
   with pytest.raises(UserError) as error:
     bonuses.close_thinking(rollouts, rollouts.mask)
   assert str(error.value) == (
-    "config.objective.bonuses.close_thinking: reads the measure 'answer_prefix', "
-    'and those taken are none; add it to config.objective.measures'
+    'config.objective.bonuses.close_thinking: reads the measure '
+    "'answer_prefix', and those taken are none; "
+    'add it to config.objective.measures'
   )
 
 

@@ -161,8 +161,9 @@ def test_compress_thinking_needs_its_measure():
   with pytest.raises(UserError) as error:
     revisions.compress_thinking(solved(3))
   assert str(error.value) == (
-    "config.objective.revision.compress_thinking: reads the measure 'answer_prefix', "
-    'and those taken are none; add it to config.objective.measures'
+    'config.objective.revision.compress_thinking: reads the measure '
+    "'answer_prefix', and those taken are none; "
+    'add it to config.objective.measures'
   )
 
 
