@@ -36,11 +36,13 @@ Function = Callable[..., Any]
 Memories = dict[str, Memory]
 
 _WHERE = 'config.objective'
-# The sum over tokens has another meaning for these losses.
-_AGGREGATE_OF = {
-  'discriminative_likelihood': 'group_mean',
-  'discriminative_ratio': 'group_mean',
-  'gspo': 'sequence_mean',
+_DISCRIMINATIVE = {'advantage': 'class_share', 'aggregate': 'group_mean'}
+# Parts that mean something only beside others.
+_NEEDS = {
+  ('loss', 'discriminative_likelihood'): _DISCRIMINATIVE,
+  ('loss', 'discriminative_ratio'): _DISCRIMINATIVE,
+  ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
+  ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
 }
 
 
@@ -238,12 +240,7 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
       f'{_WHERE}.shaping = {{}}: nothing to reward; choose one or more of '
       f'{binding.join(tables.SHAPING)}'
     )
-  loss, aggregate = (
-    one('loss', tables.LOSSES),
-    one('aggregate', tables.AGGREGATES),
-  )
-  _check_aggregate(loss.name, aggregate.name)
-  return Recipe(
+  recipe = Recipe(
     budget=one('budget', tables.BUDGETS).function,
     target=one('target', tables.TARGETS).function,
     curriculum=one('curriculum', tables.CURRICULA).function,
@@ -254,10 +251,12 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
     oversampling=one('oversampling', tables.OVERSAMPLING),
     advantage=one('advantage', tables.ADVANTAGES).function,
     bonuses=many('bonuses', tables.BONUSES),
-    loss=loss.function,
+    loss=one('loss', tables.LOSSES).function,
     regularizers=_terms(objective),
-    aggregate=aggregate.function,
+    aggregate=one('aggregate', tables.AGGREGATES).function,
   )
+  _check_neighbours(objective)
+  return recipe
 
 
 def _one(objective: dict, part: str, table: dict[str, Function]) -> Part:
@@ -326,9 +325,22 @@ def _terms(objective: dict) -> tuple[Term, ...]:
   return tuple(terms)
 
 
-def _check_aggregate(loss: str, aggregate: str) -> None:
-  if loss in _AGGREGATE_OF and aggregate != _AGGREGATE_OF[loss]:
-    raise UserError(
-      f'{_WHERE}.aggregate = {aggregate!r}: the loss {loss} is defined with '
-      f'{_AGGREGATE_OF[loss]}; use that'
-    )
+def _check_neighbours(objective: dict) -> None:
+  """Refuses parts without the others that they are defined with."""
+  for (part, name), needs in _NEEDS.items():
+    section = objective[part]
+    names = (section['name'],) if 'name' in section else tuple(section)
+    if name not in names:
+      continue
+    for other, wanted in needs.items():
+      found = objective[other]['name']
+      if found != wanted:
+        raise UserError(
+          f'{_WHERE}.{other} = {found!r}: {name} is defined with {wanted}; '
+          'use that'
+        )
+    if needs is _DISCRIMINATIVE and objective['bonuses']:
+      raise UserError(
+        f'{_WHERE}.bonuses = {binding.join(objective["bonuses"])}: {name} '
+        'takes its classes from the sign of the advantage; leave them out'
+      )

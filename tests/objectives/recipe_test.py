@@ -263,13 +263,48 @@ def test_a_term_takes_the_name_of_an_aggregate():
   np.testing.assert_allclose(weights['loss'] * 12, MIXED.mask, rtol=1e-6)
 
 
-def test_some_losses_have_one_aggregate():
+@pytest.mark.parametrize(
+  ('parts', 'message'),
+  [
+    (
+      {'loss': {'name': 'gspo'}},
+      "config.objective.aggregate = 'token_mean': gspo is defined with "
+      'sequence_mean; use that',
+    ),
+    (
+      {'loss': {'name': 'discriminative_ratio'}},
+      "config.objective.advantage = 'batch_token_whiten': "
+      'discriminative_ratio is defined with class_share; use that',
+    ),
+    (
+      {
+        'loss': {'name': 'discriminative_likelihood'},
+        'advantage': {'name': 'class_share'},
+      },
+      "config.objective.aggregate = 'token_mean': discriminative_likelihood "
+      'is defined with group_mean; use that',
+    ),
+    (
+      {
+        'loss': {'name': 'discriminative_likelihood'},
+        'advantage': {'name': 'class_share'},
+        'aggregate': {'name': 'group_mean'},
+        'bonuses': {'repetition': {}},
+      },
+      'config.objective.bonuses = repetition: discriminative_likelihood takes '
+      'its classes from the sign of the advantage; leave them out',
+    ),
+    (
+      {'bonuses': {'close_thinking': {}}},
+      "config.objective.revision = 'unrevised': close_thinking is defined "
+      'with compress_thinking; use that',
+    ),
+  ],
+)
+def test_parts_that_need_others(parts, message):
   with pytest.raises(UserError) as error:
-    recipes.build(dler(loss={'name': 'gspo'}))
-  assert str(error.value) == (
-    "config.objective.aggregate = 'token_mean': the loss gspo is defined with "
-    'sequence_mean; use that'
-  )
+    recipes.build(dler(**parts))
+  assert str(error.value) == message
 
 
 def test_several_shaping_functions_from_a_config():
