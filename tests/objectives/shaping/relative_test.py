@@ -102,13 +102,14 @@ def test_group_lambda_literal():
   )
 
 
-# On paper 0.2 * 5 = 1 and 0.07 * 100 = 7; in float64 the second is
-# 7.000000000000001, and in float32 0.2 * 5 is above 1.
+# On paper 0.07 * 100 = 7 and 0.15 * 100 = 15; in float64 the first is
+# 7.000000000000001, and in float32 the second is above 15.
 @pytest.mark.parametrize(
   ('fraction', 'problems', 'top'),
   [
     (0.2, 5, 1),
     (0.07, 100, 7),
+    (0.15, 100, 15),
     (0.2, 6, 2),
     (0, 4, 0),
     (1, 4, 4),
@@ -389,8 +390,8 @@ def test_exactly_as_documented(name, group, expected):
 )
 @pytest.mark.parametrize('samples', [3, 7, 24])
 def test_equal_lengths_tie_exactly(name, samples):
-  """Also where their mean is not a float32."""
-  rollouts = one_group([1] * samples, [10007] * samples, tokens=1)
+  """Also where float32 cannot hold their sum."""
+  rollouts = one_group([1] * samples, [16777213] * samples, tokens=1)
   assert len(np.unique(EVERY[name](rollouts))) == 1
   if name != 'sigmoid_length':
     assert not np.asarray(EVERY[name](rollouts)).any()
