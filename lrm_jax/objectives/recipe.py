@@ -44,6 +44,8 @@ _NEEDS = {
   ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
   ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
 }
+# Rewards that compare with what the prompt asked for.
+_TARGETED = ('l1_exact', 'l1_max', 'tldr')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,6 +329,14 @@ def _terms(objective: dict) -> tuple[Term, ...]:
 
 def _check_neighbours(objective: dict) -> None:
   """Refuses parts without the others that they are defined with."""
+  for name in _TARGETED:
+    if name in objective['shaping'] and (
+      objective['target']['name'] == 'no_target'
+    ):
+      raise UserError(
+        f"{_WHERE}.target = 'no_target': {name} rewards what the prompt asks "
+        'for; choose another target'
+      )
   for (part, name), needs in _NEEDS.items():
     section = objective[part]
     names = (section['name'],) if 'name' in section else tuple(section)

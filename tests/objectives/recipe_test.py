@@ -295,6 +295,11 @@ def test_a_term_takes_the_name_of_an_aggregate():
       'its classes from the sign of the advantage; leave them out',
     ),
     (
+      {'shaping': {'tldr': {'short': 1.0, 'medium': 0.5, 'long': 0.0}}},
+      "config.objective.target = 'no_target': tldr rewards what the prompt "
+      'asks for; choose another target',
+    ),
+    (
       {'bonuses': {'close_thinking': {}}},
       "config.objective.revision = 'unrevised': close_thinking is defined "
       'with compress_thinking; use that',
