@@ -40,7 +40,7 @@ def drpo(cap, temperature=0.1):
     advantage=dict(name='class_share'),
     loss=dict(name='discriminative_likelihood', temperature=10.0),
     regularizers=hinge(),
-    aggregate=dict(name='group_mean'),
+    aggregate=dict(name='question_mean'),
   )
 
 
@@ -50,11 +50,6 @@ def grpo_lambda(cap, fraction=0.2, alpha=0.6):
     budget=constant(cap),
     shaping=dict(group_lambda=dict(fraction=fraction, alpha=alpha)),
   )
-
-
-def group_length(cap, alpha):
-  """The control of GRPO-lambda: the same reward for every group."""
-  return grpo_lambda(cap, fraction=1.0, alpha=alpha)
 
 
 def siri(low, high, period, schedule='siri_cosine'):
@@ -149,7 +144,11 @@ def step_pruner(cap, alpha, separator='\n\n'):
   """Step Pruner (2510.03805), reconstructed: fewer steps among the right."""
   return compose(
     budget=constant(cap),
-    measures=dict(paragraphs=dict(separator=separator)),
+    measures=dict(
+      paragraphs=dict(separator=separator),
+      # To watch: the paper stops training by it.
+      longest_paragraph=dict(separator=separator),
+    ),
     shaping=dict(step_pruner=dict(alpha=alpha)),
   )
 

@@ -1,9 +1,13 @@
 """The objectives of the baselines; `efficient.py` has those that shorten.
 
 A function per method: which parts, and the numbers of its paper. What depends
-on the model, lengths above all, is an argument. A part that is not named is
-that of GRPO as verl computes it. `lrm_jax/objectives/` has every formula with
-its source.
+on the model, lengths above all, is an argument. `lrm_jax/objectives/` has every
+formula with its source.
+
+A part that is not named is that of GRPO in its paper, with the deviation as
+verl takes it. Papers that were run on verl also clip twice, at 3 for negative
+advantages, unless their script says otherwise; that is stated here where we
+know it, and one update per batch never gets there.
 """
 
 from ml_collections import config_dict
@@ -139,7 +143,7 @@ def disco(cap):
     advantage=dict(name='class_share'),
     loss=dict(name='discriminative_likelihood', temperature=10.0),
     regularizers=hinge(),
-    aggregate=dict(name='group_mean'),
+    aggregate=dict(name='question_mean'),
   )
 
 
@@ -150,7 +154,7 @@ def disco_ratio(cap):
     advantage=dict(name='class_share'),
     loss=dict(name='discriminative_ratio', temperature=1.0),
     regularizers=hinge(),
-    aggregate=dict(name='group_mean'),
+    aggregate=dict(name='question_mean'),
   )
 
 

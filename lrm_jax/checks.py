@@ -15,10 +15,13 @@ from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives import targets
+from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.structs import Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
+# What a measure makes of no text; its keys are looked at all the same.
+_EMPTY = Response('', [], '', 0, '0', False, tokenizer=None)
 # Longer sets than this are generated, one template for all of them.
 CHECKED_PROMPTS = 200_000
 GENERATED_PROMPTS = 1000
@@ -60,8 +63,14 @@ def check_recipe(
   memory = MemoryStore(recipe.start_memory()).take(['any'])
   jax.eval_shape(recipe.reward, rollouts, memory)
   jax.eval_shape(recipe.revision, rollouts)
+  number = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+  jax.eval_shape(recipe.advantage, number, token)
   for bonus in recipe.bonuses:
     jax.eval_shape(bonus.function, rollouts, token)
+  recipe.curriculum(np.zeros(1))
+  for measure in recipe.measures:
+    measure.function(_EMPTY)
+  jax.eval_shape(recipe.target, jax.random.split(jax.random.key(0), 1), 1)
   check_target(config, recipe)
   check_budget(config, recipe)
 
@@ -92,6 +101,14 @@ def check_target(
       f'objective.target and data.instruction={config.data.instruction!r}: '
       'a target needs {target} or {level} in the instruction, and the other '
       'way round; change one of them'
+    )
+  # Levels are counted from 0, tokens from 1.
+  is_level = '{level}' in config.data.instruction
+  low, high = (0, 2) if is_level else (1, math.inf)
+  if is_stated and not low <= config.eval.target <= high:
+    raise UserError(
+      f'eval.target={config.eval.target}: what the prompts of an evaluation '
+      f'ask for; give {"a level, 0 to 2" if is_level else "at least 1 token"}'
     )
 
 

@@ -6,7 +6,7 @@ shows here, before anything is written.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -90,9 +90,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     ),
     eval_collector=collector(config.eval.samples, config.eval.max_tokens),
     eval_problems=eval_problems,
-    stream=pipeline.ProblemStream(
-      train_problems, seed=config.seed, chance=chances(config, recipe)
-    ),
+    stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
     programs=train_step.make_programs(
       model,
@@ -181,19 +179,26 @@ def split_monitor(
   return dataclasses.replace(problems, length=rest), monitor
 
 
-def chances(
-  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
-) -> Callable[[Problem], float] | None:
-  """The curriculum as a probability per problem; None without pass rates."""
+def make_stream(
+  config: ml_collections.ConfigDict,
+  recipe: recipe_lib.Recipe,
+  problems: Sequence[Problem],
+) -> pipeline.ProblemStream:
+  """The problems, in the proportions of the curriculum."""
   if config.data.pass_rates is None:
     if recipe.curriculum.func is not curricula.uniform:
       raise errors.UserError(
         'objective.curriculum goes by pass rates and data.pass_rates is not '
         'set; give the summary.json of an `lrm eval` on these problems'
       )
-    return None
+    return pipeline.ProblemStream(problems, seed=config.seed)
   rates = pass_rates.load(assets.resolve_file(config.data.pass_rates))
-  return pass_rates.chance(rates, recipe.curriculum)
+  return pipeline.ProblemStream(
+    problems,
+    seed=config.seed,
+    chance=pass_rates.chance(rates, recipe.curriculum, problems),
+    curriculum=rates.fingerprint,
+  )
 
 
 def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:

@@ -2,9 +2,12 @@
 
 choose   the stream gives problems, the budget a cap, the target a wish
 sample   the engine gives G responses to each
-verify   the grader gives each a verdict, the revision may cut it first
+verify   the grader gives each a verdict; what a revision cuts gets another
 shape    verdicts, lengths and memory become rewards
 select   groups that teach nothing are dropped, and more are sampled
+
+What a part calls the batch is one sampling round: if selection asks for more,
+the memory has moved on, and groups are ranked among those of their round.
 """
 
 import dataclasses
@@ -13,7 +16,7 @@ import math
 import jax
 import numpy as np
 
-from lrm_jax import rng
+from lrm_jax import rng, rollout
 from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
 from lrm_jax.objectives import oversampling
@@ -52,25 +55,28 @@ def gather(experiment: Experiment, step: int) -> Batch:
   problems, parts = [], []
   for sampling_round in range(config.max_rounds):
     drawn = experiment.stream.take(count)
-    part = sample(
+    sampled = sample(
       experiment, drawn, jax.random.fold_in(key, sampling_round), cap, step
     )
-    parts.append((part, *shape(experiment, drawn, part)))
+    revised = revise(experiment, drawn, sampled)
+    parts.append((sampled, revised, *shape(experiment, drawn, revised)))
     problems += drawn
-    if sum(k.any(1).sum() for _, _, k in parts) >= config.problems:
+    if sum(keep.any(1).sum() for *_, keep in parts) >= config.problems:
       break
-  rollouts, reward, keep = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  sampled, rollouts, reward, keep = jax.tree.map(
+    lambda *x: np.concatenate(x), *parts
+  )
   record_pass_rate(experiment, float(keep.any(1).mean()))
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
-  stats = sampling_stats(rollouts, reward, keep, cap)
+  problems = [problems[i] for i in order]
+  stats = sampling_stats(sampled, reward, keep, cap)
+  stats['revised'] = float((rollouts.removed > 0).mean())
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(
-    [problems[i] for i in order],
+    problems,
     # Rows of the batch now, not of the round a group was sampled in.
-    dataclasses.replace(
-      chosen, problem_index=np.arange(len(order), dtype=np.int32)
-    ),
+    dataclasses.replace(chosen, problem_index=rollout.first_rows(problems)),
     reward[order],
     keep[order],
     stats | memory_stats(experiment),
@@ -110,10 +116,10 @@ def sample(
   cap: int,
   step: int,
 ) -> Rollouts:
-  """Responses to the problems, graded and revised."""
+  """Responses to the problems, graded."""
   hashes = rng.name_hashes([problem.id for problem in problems])
   stream = rng.stream(experiment.config.seed, 'target', step)
-  rollouts = experiment.collector.collect(
+  return experiment.collector.collect(
     experiment.state.params,
     problems,
     cap=cap,
@@ -122,6 +128,12 @@ def sample(
     target=jax.device_get(experiment.programs.target(stream, hashes, cap)),
     step=step,
   )
+
+
+def revise(
+  experiment: Experiment, problems: list[Problem], rollouts: Rollouts
+) -> Rollouts:
+  """The rollouts without the tokens that the recipe takes out."""
   start, stop = jax.device_get(experiment.programs.revision(rollouts))
   return experiment.collector.revise(problems, rollouts, start, stop)
 
@@ -147,15 +159,11 @@ def monitor(experiment: Experiment, step: int) -> None:
   every = config.train.monitor_every
   if not experiment.recipe.observes or (step - 1) % every:
     return
-  rollouts = experiment.collector.collect(
-    experiment.state.params,
-    experiment.monitor_problems,
-    cap=int(experiment.recipe.budget(step)),
-    key=rng.stream(config.seed, 'monitor', step),
-    temperature=config.train.temperature,
-    step=step,
-  )
-  ids = [problem.id for problem in experiment.monitor_problems]
+  problems = experiment.monitor_problems
+  cap = int(experiment.recipe.budget(step))
+  key = rng.stream(config.seed, 'monitor', step)
+  rollouts = sample(experiment, problems, key, cap, step)
+  ids = [problem.id for problem in problems]
   memory = experiment.programs.observe(rollouts, experiment.memory.take(ids))
   experiment.memory.put(ids, memory)
   experiment.sampled_tokens += int(rollouts.length.sum())
@@ -164,7 +172,7 @@ def monitor(experiment: Experiment, step: int) -> None:
 def sampling_stats(
   rollouts: Rollouts, reward: np.ndarray, keep: np.ndarray, cap: int
 ) -> dict[str, float]:
-  """Means over every sample of a step, kept or not."""
+  """Means over every sample of a step as it was sampled, kept or not."""
   summary = scores.summarize(rollouts)
   names = (
     'accuracy',
@@ -181,9 +189,7 @@ def sampling_stats(
   return {name: summary[name] for name in names} | {
     'reward': float(reward.mean()),
     'cap': cap,
-    'revised': float((rollouts.removed > 0).mean()),
-    # Revised responses were sampled whole.
-    'sampled_tokens': int(rollouts.length.sum() + rollouts.removed.sum()),
+    'sampled_tokens': int(rollouts.length.sum()),
     'sampled_groups': len(keep),
     'kept_groups': int(keep.any(1).sum()),
     **measures,

@@ -51,8 +51,10 @@ class Rollouts:
     length: `[B, G]` int32 response tokens, end-of-sequence included.
     thinking_length: `[B, G]` int32 tokens before `</think>`.
     sampler_logp: `[B, G, T]` float32 natural log-probability under the law
-      actually sampled; 0 outside the response.
-    truncated: `[B, G]` bool, hit its cap without an end-of-sequence token.
+      actually sampled; 0 outside the response, and NaN for what stood behind
+      a piece that a revision took out.
+    truncated: `[B, G]` bool, no end-of-sequence token: it hit its cap, or a
+      revision cut its end off.
     think_closed: `[B, G]` bool, `</think>` was written.
     correct: `[B, G]` float32 in {0, 1}: the verifier's verdict.
     answered: `[B, G]` bool, the verifier found an answer to compare.
@@ -89,6 +91,11 @@ class Rollouts:
     """`[B, G, T]` float32, 1 on response tokens."""
     columns = np.arange(self.response_ids.shape[-1])
     return (columns < self.length[..., None]).astype(np.float32)
+
+  @property
+  def right(self) -> Array:
+    """`[B, G]` bool: the verdict."""
+    return self.correct > 0
 
 
 @jax.tree_util.register_dataclass

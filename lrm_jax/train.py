@@ -81,7 +81,7 @@ def train(
         break
       began = time.time()
       gathering.monitor(experiment, step)
-      batch = gathering.gather(experiment, step)
+      batch = score_spliced(experiment, gathering.gather(experiment, step))
       sampled = time.time()
       device_numbers, advantage = update(experiment, batch)
       if config.rollouts_every and step % config.rollouts_every == 0:
@@ -126,7 +126,6 @@ def update(
   advantage, mask = jax.device_get(
     experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
   )
-  sampled = score_spliced(experiment, batch)
   numbers = []
   state = experiment.state
   for part in range(config.mini_batches):
@@ -135,7 +134,9 @@ def update(
       continue
     rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
     packed = pack(experiment, rollouts, batch.keep[pick])
-    targets = train_step.Targets(sampled[pick], advantage[pick], mask[pick])
+    targets = train_step.Targets(
+      rollouts.sampler_logp, advantage[pick], mask[pick]
+    )
     state, values = experiment.programs.update(
       state, experiment.ref_params, packed, targets
     )
@@ -144,20 +145,25 @@ def update(
   return numbers, advantage
 
 
-def score_spliced(experiment: Experiment, batch: Batch) -> np.ndarray:
-  """`sampler_logp [B, G, T]`; of the whole batch anew if any is not known.
+def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
+  """The batch with every `sampler_logp` of a kept sample known.
 
-  A response with a piece taken out of its middle was never sampled: its
-  tokens get their log-probabilities from the trainer's graph.
+  A response with a piece taken out of its middle was never sampled: what
+  follows gets its log-probabilities from the trainer's graph. All others keep
+  the sampler's, which the gap is measured by.
   """
   rollouts = batch.rollouts
-  if not np.isnan(rollouts.sampler_logp).any():
-    return rollouts.sampler_logp
+  unknown = np.isnan(rollouts.sampler_logp) & batch.keep[..., None]
+  if not unknown.any():
+    return batch
   packed = pack(experiment, rollouts, batch.keep)
   mask = rollouts.mask * batch.keep[..., None]
-  return jax.device_get(
+  scored = jax.device_get(
     experiment.programs.score(experiment.state.params, packed, mask)
   )
+  logp = np.where(unknown, scored, rollouts.sampler_logp)
+  rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
+  return dataclasses.replace(batch, rollouts=rollouts)
 
 
 def pack(
@@ -240,16 +246,22 @@ def record_rollouts(
   """Writes rollouts/step_NNNNNN.jsonl.gz, one line a sample.
 
   `advantage` is the mean over the sample's tokens; 0 where it was dropped.
+  `removed` is how many tokens a revision took out; a dropped sample that lost
+  its middle has null for the log-probabilities that nobody knows.
   """
   rows = rollout.response_rows(
     experiment.tokenizer, batch.problems, batch.rollouts
   )
   lengths = np.maximum(batch.rollouts.length, 1)
-  means = (advantage.sum(-1) / lengths * batch.keep).reshape(-1)
-  for row, reward, mean in zip(
-    rows, batch.reward.reshape(-1), means, strict=True
-  ):
-    row |= {'step': step, 'reward': float(reward), 'advantage': float(mean)}
+  means = advantage.sum(-1) / lengths * batch.keep
+  for row, at in zip(rows, np.ndindex(batch.keep.shape), strict=True):
+    row |= {
+      'step': step,
+      'removed': int(batch.rollouts.removed[at]),
+      'reward': float(batch.reward[at]),
+      'advantage': float(means[at]),
+      'logp': [None if math.isnan(x) else x for x in row['logp']],
+    }
   (workdir / 'rollouts').mkdir(exist_ok=True)
   jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
 

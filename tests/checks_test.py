@@ -32,6 +32,26 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     # A curriculum without pass rates.
     ('frugal', {'data.pass_rates': 'none'}, ('curriculum', 'data.pass_rates')),
     ('frugal', {'data.pass_rates': 'gone.json'}, ('gone.json', 'no such file')),
+    # Numbers that only show once a part is called.
+    (
+      'l1',
+      {'objective.target.low': 200, 'objective.target.high': 100},
+      ('low', '200', '100'),
+    ),
+    ('reinforce_pp', {'objective.advantage.gamma': 1.5}, ('gamma', '1.5')),
+    (
+      'drpo',
+      {'objective.shaping.decoupled_length.temperature': 0.0},
+      ('temperature',),
+    ),
+    (
+      'step_pruner',
+      {'objective.measures.paragraphs.separator': '(('},
+      ('separator', '(('),
+    ),
+    # What an evaluation asks for.
+    ('l1', {'eval.target': 0}, ('eval.target=0', 'at least 1')),
+    ('tldr', {'eval.target': 3}, ('eval.target=3', '0 to 2')),
     # A measure that nobody takes.
     (
       'conciseness',

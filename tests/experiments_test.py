@@ -90,18 +90,23 @@ def test_the_table_of_runs(tmp_path, monkeypatch, capsys):
   make_run(tmp_path, 'dler_seed1', 0.8)
   make_run(tmp_path, 'grpo_seed0', 0.7)
   make_run(tmp_path, 'kimi_seed0', 0.7, finished=False)
+  make_run(tmp_path, 'hapo_seed0', 0.7, finished=False)
+  (tmp_path / 'hapo_seed0.failed').write_text('FloatingPointError: loss | inf')
   monkeypatch.setattr(table, 'HERE', tmp_path)
   monkeypatch.setattr(sys, 'argv', ['table.py', str(tmp_path)])
   table.main()
   printed = capsys.readouterr()
   assert 'kimi_seed0: not finished' in printed.err
-  header, _, dler, grpo = printed.out.strip().split('\n')
+  header, _, dler, grpo, hapo = printed.out.strip().split('\n')
   cells = [cell.strip() for cell in dler.strip('|').split('|')]
   assert len(cells) == len(header.strip('|').split('|'))
   # The mean of 90 and 80, and 1.96 standard errors of one point.
   assert cells[:4] == ['dler', '2', '85.0 ± 2.0', '90.0 80.0']
   assert cells[7:] == ['39.0 / -', '2.0 %', '0.100', '3.0', '6']
   assert grpo.startswith('| grpo |')
+  story = 'FAILED after 6 steps: FloatingPointError: loss / inf'
+  assert hapo.startswith('| hapo_seed0 |') and story in hapo
+  assert hapo.count('|') == header.count('|')
   results = json.loads((tmp_path / 'results.json').read_text())
   assert [r['method'] for r in results] == ['dler', 'dler', 'grpo']
   assert (tmp_path / 'front.png').stat().st_size > 10_000

@@ -78,14 +78,22 @@ def test_revised_tokens_were_sampled_and_count(grader):
   assert batch.rollouts.length.sum() < seen[0].length.sum()
   # What follows the cut is scored by the trainer's own graph.
   assert np.isnan(batch.rollouts.sampler_logp).any()
-  scored = train.score_spliced(built, batch)
+  known = ~np.isnan(batch.rollouts.sampler_logp)
+  scored = train.score_spliced(built, batch).rollouts.sampler_logp
   mask = batch.rollouts.mask * batch.keep[..., None] > 0
-  assert np.isfinite(scored).all()
-  untouched = mask & ~np.isnan(batch.rollouts.sampler_logp)
-  np.testing.assert_allclose(
-    scored[untouched], batch.rollouts.sampler_logp[untouched], atol=1e-4
+  assert np.isfinite(scored[mask]).all()
+  # A logarithm of a probability, and not of 1 everywhere.
+  assert (scored[mask & ~known] <= 0).all()
+  assert (scored[mask & ~known] < -0.1).any()
+  # Those the sampler knows stay as they are, so the gap is still measured.
+  np.testing.assert_array_equal(
+    scored[known], batch.rollouts.sampler_logp[known]
   )
-  assert (scored[~mask] == 0).all()
+  ours = train.pack(built, batch.rollouts, batch.keep)
+  whole = built.programs.score(built.state.params, ours, mask.astype('f4'))
+  gap = np.abs(np.asarray(whole) - scored)[mask & known].max()
+  numbers, _ = train.update(built, train.score_spliced(built, batch))
+  assert 0 < float(numbers[0]['logp_gap_max']) == pytest.approx(gap, rel=1e-3)
 
 
 def test_the_monitor_comes_every_so_often_and_is_never_trained_on(grader):

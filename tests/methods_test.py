@@ -17,9 +17,13 @@ from lrm_jax import (
   train_step,
 )
 from lrm_jax.checkpoints.state import RunCheckpoints
+from lrm_jax.objectives import recipe as recipes
 from lrm_jax.objectives import tables
+from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards.pool import Grader
 from tests import methods_table
+from tests.objectives import reference
+from tests.objectives.reference import shaping_capped
 
 ROOT = pathlib.Path(__file__).parents[1]
 METHODS = methods_table.methods()
@@ -46,7 +50,8 @@ OTHER_SIZES = {
   'dot': {'objective.revision.deviations': 0.5, 'objective.revision.margin': 2},
   'dr_grpo': {'objective.aggregate.length': 48},
   'hapo': {'data.train_problems': 12},
-  'hapo_linear': {'data.train_problems': 12},
+  # More than the first capacity of the tables.
+  'hapo_linear': {'data.train_problems': 70},
   'laser_d': {'train.monitor_problems': 4},
   'laser_de': {'train.monitor_problems': 4},
   'think_prune': {'objective.budget.caps': (48, 40, 32)},
@@ -119,8 +124,13 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
   assert int(resumed.state.step) == 10
   again = advance(resumed, tmp_path)
   assert_same_bits(resumed.state, whole.state)
-  assert_same_bits(resumed.memory.get_state()[0], whole.memory.get_state()[0])
-  assert resumed.memory.get_state()[1] == whole.memory.get_state()[1]
+  memory, ids = whole.memory.get_state()
+  assert_same_bits(resumed.memory.get_state()[0], memory)
+  if memory:
+    untouched = MemoryStore(whole.recipe.start_memory()).like(len(ids))
+    with pytest.raises(AssertionError):
+      assert_same_bits(memory, untouched)
+  assert resumed.memory.get_state()[1] == ids
   assert resumed.sampled_tokens == whole.sampled_tokens
   timed = ('seconds', 'tokens_per_second', 'compilations')
   for one, other in zip(again, rows, strict=True):
@@ -151,21 +161,40 @@ def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
     assert len({row['cap'] for row in rows}) > 2
 
 
-def test_the_tiers_of_da_dler_are_traced():
-  """A tighter cap for easy groups is a number of the compiled program."""
-  config = load('da_dler')
-  from lrm_jax.objectives import recipe as recipes
-  from tests.objectives import reference
+def test_a_new_number_of_problems_compiles_small_programs_only(
+  grader, tmp_path
+):
+  """Of DOT's over-sampling: neither sampler nor update are among them."""
+  rows = advance(experiment.build(load('dot'), grader), tmp_path)
+  counts = [row['sampled_groups'] for row in rows]
+  assert len(set(counts)) > 1
+  # Per number of problems: targets, revision, shaping.
+  new = [n for i, n in enumerate(counts) if i > 1 and n not in counts[:i]]
+  compiled = rows[-1]['compilations'] - rows[1]['compilations']
+  assert compiled <= 3 * len(new)
 
-  shape = train_step.make_shape(recipes.build(config))
-  correct = np.ones((4, 4))
-  for length in (10, 30, 47):
+
+def test_the_tiers_of_da_dler_are_traced():
+  """Which groups are easy, and every cap, are numbers of one program."""
+  shape = train_step.make_shape(recipes.build(load('da_dler')))
+  compilations = compilation.CompileWatch()
+  rng = np.random.default_rng(0)
+  counts, tiers = [], set()
+  for _ in range(5):
     rollouts = reference.rollouts(
-      correct, length=np.full((4, 4), length), cap=[48] * 4, tokens=48
+      rng.random((4, 4)) < rng.random((4, 1)),
+      length=rng.integers(1, 49, (4, 4)),
+      cap=rng.integers(30, 49, 4),
+      tokens=48,
     )
     reward, _, _ = shape(rollouts, {})
-    np.testing.assert_array_equal(reward, correct * (length <= 24))
-  assert shape._cache_size() == 1
+    expected = shaping_capped.difficulty_truncation(rollouts, 24, 0.5, 0.0)
+    np.testing.assert_array_equal(reward, expected)
+    plain = shaping_capped.truncation(rollouts, 0.0)
+    tiers |= set((plain != expected).any(1).tolist())
+    counts.append(compilations.count)
+  assert tiers == {True, False}
+  assert counts[-1] == counts[0] > 0
 
 
 # --- What there is ---

@@ -14,5 +14,6 @@ def get_config():
   config.train.problems = 8
   config.train.samples = 32
   config.train.rows = 32  # a micro-batch holds a whole group
-  config.sampler.batch = 8
+  # Over-sampling fills whole batches of the sampler: 12 problems at first.
+  config.sampler.batch = 4
   return config

@@ -4,9 +4,12 @@
 
 Synthetic rollouts of B=128 problems, G=16 samples and T=8192 tokens go through
 phases 4 to 6 of every method in `configs/tiny/`, from NumPy to NumPy as the
-trainer does it. A step of this size is what the rates in `step.json` (the tiny
-LRM on two cores) make of its tokens: the cheapest model there is, so for any
-other the share is smaller. Writes objectives.json beside this file.
+trainer does it, with its revision and what its regularizers make of a whole
+mini-batch. Measures read texts on the host and are part of verification.
+
+A step of this size is what the rates in `step.json` (the tiny LRM on two
+cores) make of its tokens: the cheapest model there is, so for any other the
+share is smaller. Writes objectives.json beside this file.
 """
 
 import json
@@ -64,15 +67,21 @@ def measure(path: pathlib.Path) -> float:
   recipe = recipe_lib.build(configuration.load(path))
   shape = train_step.make_shape(recipe)
   credit = train_step.make_credit(recipe)
+  revise, focus = jax.jit(recipe.revision), jax.jit(recipe.focus)
   rollouts = make_rollouts([part.name for part in recipe.measures])
+  logp = np.random.default_rng(1).normal(-1, 0.5, (B, G, T)).astype(np.float32)
   ids = [f'problem-{b}' for b in range(B)]
   memory = MemoryStore(recipe.start_memory())
 
   def once() -> float:
     began = time.perf_counter()
+    jax.block_until_ready(revise(rollouts))
     reward, keep, new = jax.device_get(shape(rollouts, memory.take(ids)))
     memory.put(ids, new)
-    jax.device_get(credit(reward, keep, rollouts))
+    advantage, mask = jax.device_get(credit(reward, keep, rollouts))
+    if recipe.needs_statistics:
+      old_logp = rollouts.sampler_logp
+      jax.block_until_ready(focus(logp, old_logp, advantage, mask))
     return time.perf_counter() - began
 
   once()  # compiles

@@ -94,6 +94,12 @@ def work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
         env=environment,
         preexec_fn=pin,
       ).returncode
+    # The table shows a run that failed as failed, with its last words.
+    failed = runs / f'{workdir.name}.failed'
+    failed.unlink(missing_ok=True)
+    if code:
+      words = pathlib.Path(log.name).read_text(errors='replace').split('\n')
+      failed.write_text([word for word in words if word.strip()][-1])
     verdict = 'done' if code == 0 else f'FAILED ({code}), see {log.name}'
     print(f'{workdir.name}: {verdict} {time.time() - began:.0f} s', flush=True)
 

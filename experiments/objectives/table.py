@@ -2,8 +2,9 @@
 
   python experiments/objectives/table.py RUNS_DIR
 
-RUNS_DIR holds workdirs named METHOD_seedN, as `run.py` makes them; those that
-are not finished are named and left out.
+RUNS_DIR holds workdirs named METHOD_seedN, as `run.py` makes them. A run that
+failed is a line of the table too, with its last words; one that is not
+finished is named and left out.
 """
 
 import json
@@ -44,7 +45,8 @@ def read(workdir: pathlib.Path) -> dict:
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')
   column = lambda name: [r[name] for r in rows if r.get(name) is not None]
   # The first two steps compile.
-  seconds = [r['sample_seconds'] + r['update_seconds'] for r in rows[2:]]
+  warm = rows[2:] if len(rows) > 2 else rows
+  seconds = [r['sample_seconds'] + r['update_seconds'] for r in warm]
   names = ('step', 'accuracy', 'response_tokens', 'cap')
   return {
     'method': method,
@@ -52,7 +54,7 @@ def read(workdir: pathlib.Path) -> dict:
     'steps': summary['steps'],
     'sampled_tokens': summary['sampled_tokens'],
     'seconds_per_step': statistics.median(seconds),
-    'entropy': float(np.mean(column('entropy')[-LAST:])),
+    'entropy': _mean(column('entropy')[-LAST:]),
     'revised': float(np.mean(column('revised'))),
     'before': summary['before'],
     'after': summary['after'],
@@ -84,15 +86,31 @@ def row(runs: list[dict]) -> tuple[str, ...]:
     _number([run['after']['tokens_per_correct'] for run in runs]),
     lengths,
     f'{100 * mean("truncated"):.1f} %',
-    f'{np.mean([run["entropy"] for run in runs]):.3f}',
+    _number([run['entropy'] for run in runs], '.3f'),
     f'{np.mean([run["seconds_per_step"] for run in runs]):.1f}',
     f'{np.mean([run["steps"] for run in runs]):.0f}',
   )
 
 
-def _number(values: list[float | None]) -> str:
+def failures(root: pathlib.Path) -> list[tuple[str, ...]]:
+  """A line per run that failed: how far it came, and why it ended."""
+  lines = []
+  for path in sorted(root.glob('*.failed')):
+    rows = root / path.stem / 'metrics.jsonl'
+    steps = len(jsonl.read_rows(rows)) if rows.exists() else 0
+    words = path.read_text('utf-8').replace('|', '/')[:200]
+    story = f'FAILED after {steps} steps: {words}'
+    lines.append((path.stem, '', story, *[''] * (len(HEADER) - 3)))
+  return lines
+
+
+def _number(values: list[float | None], form: str = '.1f') -> str:
   known = [value for value in values if value is not None]
-  return f'{np.mean(known):.1f}' if known else '-'
+  return format(np.mean(known), form) if known else '-'
+
+
+def _mean(values: list[float]) -> float | None:
+  return float(np.mean(values)) if values else None
 
 
 def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
@@ -165,7 +183,8 @@ def main() -> None:
     methods.setdefault(run['method'], []).append(run)
   order = sorted(methods, key=lambda name: (-len(methods[name]), name))
   methods = {name: methods[name] for name in order}
-  print(tables.markdown(HEADER, [row(runs) for runs in methods.values()]))
+  lines = [row(runs) for runs in methods.values()]
+  print(tables.markdown(HEADER, lines + failures(root)))
   runs = [run for group in methods.values() for run in group]
   jsonl.write_json(HERE / 'results.json', runs)
   front(methods, HERE / 'front.png')

@@ -6,10 +6,12 @@ A file of pass rates is one of
   a .jsonl       of `id` and `pass_rate`, one problem a line
 """
 
+import dataclasses
+import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,9 +19,46 @@ from lrm_jax import jsonl
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
 
+# Of longer sets, which are generated, the start has every level.
+CHECKED_PROBLEMS = 10_000
 
-def load(path: str | pathlib.Path) -> dict[str | int, float]:
-  """Reads pass rates, in [0, 1], by problem id or by level.
+
+@dataclasses.dataclass(frozen=True)
+class PassRates:
+  """Shares of right responses, in [0, 1].
+
+  Attributes:
+    path: of the file, for messages.
+    by_id: of single problems; '1' and 1 are the same id.
+    by_level: of all problems of a level.
+  """
+
+  path: str
+  by_id: Mapping[str, float]
+  by_level: Mapping[int, float]
+
+  def of(self, problem: Problem) -> float:
+    """The rate of a problem, NaN where it is not known."""
+    if problem.id in self.by_id:
+      return self.by_id[problem.id]
+    if problem.level in self.by_level:
+      return self.by_level[problem.level]
+    return math.nan
+
+  @property
+  def values(self) -> list[float]:
+    """Every rate in the file."""
+    return [*self.by_id.values(), *self.by_level.values()]
+
+  @property
+  def fingerprint(self) -> str:
+    """A few digits that another file of rates does not have."""
+    text = repr((sorted(self.by_id.items()), sorted(self.by_level.items())))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: str | pathlib.Path) -> PassRates:
+  """Reads pass rates.
 
   Raises:
     UserError: no such file, or one without pass rates.
@@ -30,12 +69,14 @@ def load(path: str | pathlib.Path) -> dict[str | int, float]:
       f'data.pass_rates={str(path)!r}: no such file; give the summary.json of '
       'an `lrm eval`, or a .jsonl of id and pass_rate'
     )
+  by_id, by_level = {}, {}
   try:
     if path.suffix == '.jsonl':
-      rates = {r['id']: float(r['pass_rate']) for r in jsonl.read_rows(path)}
+      for row in jsonl.read_rows(path):
+        by_id[str(row['id'])] = float(row['pass_rate'])
     else:
-      rows = json.loads(path.read_text('utf-8'))['by_level']
-      rates = {int(row['level']): float(row['accuracy']) for row in rows}
+      for row in json.loads(path.read_text('utf-8'))['by_level']:
+        by_level[int(row['level'])] = float(row['accuracy'])
   except UserError:
     raise
   except (ValueError, KeyError, TypeError) as error:
@@ -43,37 +84,41 @@ def load(path: str | pathlib.Path) -> dict[str | int, float]:
       f'{path}: no pass rates ({type(error).__name__}: {error}); expected '
       'by_level with level and accuracy, or lines with id and pass_rate'
     ) from error
-  if not rates or not all(0 <= rate <= 1 for rate in rates.values()):
+  rates = PassRates(str(path), by_id, by_level)
+  if not rates.values or not all(0 <= rate <= 1 for rate in rates.values):
     raise UserError(f'{path}: pass rates must be in [0, 1], at least one')
   return rates
 
 
 def chance(
-  rates: dict[str | int, float],
+  rates: PassRates,
   curriculum: Callable[[np.ndarray], np.ndarray],
+  problems: Sequence[Problem],
 ) -> Callable[[Problem], float]:
   """`problem -> weight / largest weight` of a curriculum.
 
   Args:
     rates: from `load`; a problem that has none is unknown, NaN.
     curriculum: `pass_rate [N] -> weight [N]`.
+    problems: to be drawn from.
 
   Raises:
-    UserError: every weight is 0.
+    UserError: none of the problems has a rate, or every weight is 0.
   """
-  known = np.array([*rates.values(), math.nan])
-  weights = curriculum(known)
-  largest = float(weights.max())
+  some = range(min(len(problems), CHECKED_PROBLEMS))
+  if all(math.isnan(rates.of(problems[i])) for i in some):
+    raise UserError(
+      f'{rates.path}: has a pass rate for none of the training problems; give '
+      'one that was measured on them'
+    )
+  largest = float(curriculum(np.array([*rates.values, math.nan])).max())
   if not largest > 0:
     raise UserError(
       'objective.curriculum: gives every problem the weight 0; change its keys'
     )
-  by_name = dict(zip([*rates, None], weights / largest, strict=True))
 
   def of(problem: Problem) -> float:
-    for name in (problem.id, problem.level):
-      if name in by_name:
-        return float(by_name[name])
-    return float(by_name[None])
+    (weight,) = curriculum(np.array([rates.of(problem)]))
+    return float(weight) / largest
 
   return of

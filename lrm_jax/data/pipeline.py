@@ -34,6 +34,7 @@ class ProblemStream:
     seed: of the shuffle, at least 0.
     shuffle: False keeps the order of the source, in every epoch.
     chance: problem -> probability of being taken, in [0, 1]; None: 1.
+    curriculum: names what `chance` goes by, for `set_state` to compare.
 
   Raises:
     UserError: an empty source, or a seed out of range.
@@ -46,6 +47,7 @@ class ProblemStream:
     seed: int,
     shuffle: bool = True,
     chance: Callable[[Problem], float] | None = None,
+    curriculum: str = '',
   ):
     if not len(source):
       raise UserError('the data set is empty; give one with problems in it')
@@ -57,6 +59,7 @@ class ProblemStream:
       'source_length': len(source),
       'seed': seed,
       'shuffle': shuffle,
+      'curriculum': curriculum,
     }
     self._position = 0
     self._chance = chance
@@ -86,11 +89,11 @@ class ProblemStream:
     self._position = position
     return taken
 
-  def get_state(self) -> dict[str, int | bool]:
+  def get_state(self) -> dict[str, int | bool | str]:
     """The position and what it refers to; plain JSON, safe to keep."""
     return {'position': self._position, **self._identity}
 
-  def set_state(self, state: dict[str, int | bool]) -> None:
+  def set_state(self, state: dict[str, int | bool | str]) -> None:
     """Continues exactly where a stream was at its `get_state`.
 
     Args:

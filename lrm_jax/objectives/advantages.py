@@ -13,6 +13,7 @@ from jax.scipy.special import gammaln
 
 from lrm_jax import masking
 from lrm_jax.errors import UserError
+from lrm_jax.objectives import ranges
 from lrm_jax.structs import Array
 
 # Pass rates closer than 1e-6 are equal: float32 cannot tell them apart.
@@ -41,7 +42,11 @@ def group(
 
   Returns:
     `[B, G]`.
+
+  Raises:
+    UserError: `ddof` is neither 0 nor 1, or `eps` negative.
   """
+  _check_deviation('group', ddof, eps)
   counted = _counted(mask)
   scale = masking.std(reward, counted, axis=1, ddof=ddof, keepdims=True) + eps
   return masking.center(reward, counted, axis=1) / _not_zero(scale)
@@ -108,7 +113,11 @@ def leave_one_out_std(
 
   Returns:
     `[B, G]`.
+
+  Raises:
+    UserError: a negative `eps`.
   """
+  ranges.NOT_NEGATIVE.check('leave_one_out_std', eps=eps)
   counted = _counted(mask)
   reward = jnp.asarray(reward)
   samples = counted.shape[1]
@@ -130,7 +139,7 @@ def batch_std(
 
   where `sd` is the deviation of all rewards of the batch, about their common
   mean: every sample weighs alike, and nothing is subtracted a second time, so
-  a group of equal rewards gets 0 (contrast `batch_token_whiten`).
+  a group of equal rewards gets 0 (contrast `whitening.batch_token_whiten`).
 
   Source: TRL, `GRPOConfig.scale_rewards`.
 
@@ -142,7 +151,11 @@ def batch_std(
 
   Returns:
     `[B, G]`.
+
+  Raises:
+    UserError: `ddof` is neither 0 nor 1, or `eps` negative.
   """
+  _check_deviation('batch_std', ddof, eps)
   counted = _counted(mask)
   scale = masking.std(reward, counted, ddof=ddof) + eps
   return masking.center(reward, counted, axis=1) / _not_zero(scale)
@@ -168,7 +181,11 @@ def batch_zscore(
 
   Returns:
     `[B, G]`.
+
+  Raises:
+    UserError: `ddof` is neither 0 nor 1, or `eps` negative.
   """
+  _check_deviation('batch_zscore', ddof, eps)
   counted = _counted(mask)
   scale = masking.std(reward, counted, ddof=ddof) + eps
   return masking.center(reward, counted) / _not_zero(scale)
@@ -258,73 +275,6 @@ def class_share(reward: Array, mask: Array) -> jax.Array:
   return jnp.where(counted & has_both, share, 0)
 
 
-def batch_token_whiten(
-  reward: Array, mask: Array, *, eps: float = 1e-8
-) -> jax.Array:
-  """REINFORCE++ with a group baseline, as DLER uses it.
-
-      a_bg  = r_bg - mu_b                     (repeated over the tokens)
-      A_bgt = (a_bg - mean) / sqrt(var + eps)
-
-  Mean and unbiased variance run over every trained *token* of the batch. So
-  long responses weigh more in both; and since the mean is subtracted a second
-  time, small advantages can change sign, and a group of equal rewards gets
-  `-mean / sqrt(var + eps)`, not 0, unless the selection drops it.
-
-  Source: REINFORCE++, arXiv 2501.03262; DLER, arXiv 2510.15110; the
-  token statistics as in verl's `masked_whiten`.
-
-  Args:
-    reward: `[B, G]`.
-    mask: `[B, G, T]`.
-    eps: added to the variance, in units of squared reward.
-
-  Returns:
-    `[B, G, T]`, 0 outside the mask.
-  """
-  tokens = per_token(group_mean(reward, mask), mask)
-  return masking.whiten(tokens, mask, ddof=1, eps=eps)
-
-
-def return_whiten(
-  reward: Array, mask: Array, *, gamma: float = 1.0, eps: float = 1e-8
-) -> jax.Array:
-  """REINFORCE++: whitened returns, without a group baseline.
-
-      R_bgt = gamma^(L_bg - 1 - t) r_bg
-      A_bgt = (R_bgt - mean) / sqrt(var + eps)
-
-  `t` counts the trained tokens of the sample from 0 and `L_bg` is their
-  number, so the last one sees the whole reward. Mean and unbiased variance
-  run over every trained token of the batch: long responses weigh more. Groups
-  play no part: one sample alone is compared with the batch, and a group of
-  equal rewards gets 0 only where the whole batch is equal (and `gamma` 1).
-
-  Source: REINFORCE++, arXiv 2501.03262, as in verl; the penalty on the KL
-  that the paper puts into the reward is left to a regularizer.
-
-  Args:
-    reward: `[B, G]`.
-    mask: `[B, G, T]`.
-    gamma: discount per token, from 0 to 1.
-    eps: added to the variance, in units of squared reward.
-
-  Returns:
-    `[B, G, T]`, 0 outside the mask.
-
-  Raises:
-    UserError: `gamma` is not from 0 to 1.
-  """
-  if not 0 <= gamma <= 1:
-    raise UserError(f'return_whiten: gamma = {gamma}; give one from 0 to 1')
-  kept = jnp.asarray(mask) != 0
-  # How many trained tokens come after this one.
-  after = jnp.cumsum(kept[..., ::-1], axis=-1)[..., ::-1] - kept
-  discount = jnp.power(jnp.float32(gamma), after.astype(jnp.float32))
-  returns = per_token(reward, mask) * discount
-  return masking.whiten(returns, mask, ddof=1, eps=eps)
-
-
 def per_token(advantage: Array, mask: Array) -> jax.Array:
   """Gives each token its advantage.
 
@@ -339,6 +289,11 @@ def per_token(advantage: Array, mask: Array) -> jax.Array:
   if advantage.ndim == jnp.ndim(mask) - 1:
     advantage = advantage[..., None]
   return jnp.where(jnp.asarray(mask) != 0, advantage, 0)
+
+
+def _check_deviation(part: str, ddof: int, eps: float) -> None:
+  ranges.DDOF.check(part, ddof=ddof)
+  ranges.NOT_NEGATIVE.check(part, eps=eps)
 
 
 def _counted(mask: Array) -> jax.Array:

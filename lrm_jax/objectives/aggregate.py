@@ -40,7 +40,7 @@ def sequence_sum(mask: Array) -> jax.Array:
   return mask / _responses(mask)
 
 
-def group_mean(mask: Array) -> jax.Array:
+def question_mean(mask: Array) -> jax.Array:
   """`1 / (Q n_b)`: the mean over groups of their token means.
 
   `n_b` is the number of trained tokens of a group, `Q` that of groups which

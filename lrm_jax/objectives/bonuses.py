@@ -91,7 +91,7 @@ def close_thinking(rollouts: Rollouts, mask: Array) -> jax.Array:
   removed = jnp.asarray(rollouts.removed)
   saved = removed / jnp.maximum(thinking + removed, 1)
   bonus = jnp.where(prefix < 0, -1, saved).astype(jnp.float32)
-  counts = (jnp.asarray(rollouts.correct) > 0) & rollouts.think_closed
+  counts = rollouts.right & rollouts.think_closed
   is_close = jnp.arange(mask.shape[-1]) == thinking[..., None]
   is_close = is_close & counts[..., None] & (jnp.asarray(mask) != 0)
   return jnp.where(is_close, bonus[..., None], 0)

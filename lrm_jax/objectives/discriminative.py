@@ -7,9 +7,10 @@ Losses as in `losses.py`, but of a group as a whole. Every sample has a score
           - temperature log mean_{g: A_bg < 0} exp(S_bg / temperature)
 
 The loss `-J_b` stands on every trained token of the group. With the aggregate
-`group_mean`, with which these losses are defined, the scalar is
+`question_mean`, with which these losses are defined, the scalar is
 `-(sum_b J_b) / Q`, where `Q` counts all groups with trained tokens, all right
-and all wrong ones too.
+and all wrong ones too: those of the mini-batch, where the released code takes
+those of a micro-batch.
 
 Right samples pull in proportion to `A`, whose sum over them should be 1
 (`advantages.class_share`); of a negative advantage only the sign is read, and

@@ -36,16 +36,17 @@ Function = Callable[..., Any]
 Memories = dict[str, Memory]
 
 _WHERE = 'config.objective'
-_DISCRIMINATIVE = {'advantage': 'class_share', 'aggregate': 'group_mean'}
+_DISCRIMINATIVE = {'advantage': 'class_share', 'aggregate': 'question_mean'}
 # Parts that mean something only beside others.
 _NEEDS = {
   ('loss', 'discriminative_likelihood'): _DISCRIMINATIVE,
   ('loss', 'discriminative_ratio'): _DISCRIMINATIVE,
   ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
   ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
+  ('shaping', 'tldr'): {'target': 'level_target'},
 }
 # Rewards that compare with what the prompt asked for.
-_TARGETED = ('l1_exact', 'l1_max', 'tldr')
+_TARGETED = ('l1_exact', 'l1_max')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,3 +355,11 @@ def _check_neighbours(objective: dict) -> None:
         f'{_WHERE}.bonuses = {binding.join(objective["bonuses"])}: {name} '
         'takes its classes from the sign of the advantage; leave them out'
       )
+  hinge = objective['regularizers'].get('kl_hinge')
+  if hinge is not None and (
+    hinge['coefficient'] != 1 or hinge.get('aggregate') != 'token_mean'
+  ):
+    raise UserError(
+      f'{_WHERE}.regularizers.kl_hinge: its gradient is that of the constraint '
+      "with coefficient=1 and aggregate='token_mean' only; beta scales it"
+    )

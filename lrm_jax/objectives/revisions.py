@@ -62,7 +62,7 @@ def outlier_truncation(
   mean = masking.mean(length, every, axis=1, keepdims=True)
   std = masking.std(length, every, axis=1, ddof=1, keepdims=True)
   limit = jnp.floor(mean + deviations * std).astype(jnp.int32)
-  solved = jnp.all(jnp.asarray(rollouts.correct) > 0, axis=1, keepdims=True)
+  solved = jnp.all(rollouts.right, axis=1, keepdims=True)
   return _where(solved & (length - limit >= margin), limit, length)
 
 
@@ -92,7 +92,7 @@ def compress_thinking(rollouts: Rollouts) -> Span:
     rollouts, 'answer_prefix', 'revision.compress_thinking'
   )
   thinking = jnp.asarray(rollouts.thinking_length)
-  right = (jnp.asarray(rollouts.correct) > 0) & rollouts.think_closed
+  right = rollouts.right & rollouts.think_closed
   is_cut = right & (prefix >= 0) & (prefix < thinking)
   return _where(is_cut, prefix, thinking)
 

@@ -60,6 +60,6 @@ def dynamic_sampling_accuracy(rollouts: Rollouts, reward: Array) -> jax.Array:
     `[B, G]` bool, equal within each group.
   """
   del reward
-  correct = jnp.asarray(rollouts.correct) > 0
-  mixed = jnp.any(correct, axis=1) & ~jnp.all(correct, axis=1)
-  return jnp.broadcast_to(mixed[:, None], correct.shape)
+  right = rollouts.right
+  mixed = jnp.any(right, axis=1) & ~jnp.all(right, axis=1)
+  return jnp.broadcast_to(mixed[:, None], right.shape)

@@ -14,6 +14,7 @@ from lrm_jax.objectives import (
   revisions,
   selection,
   targets,
+  whitening,
 )
 from lrm_jax.objectives.shaping import capped, relative, remembering
 
@@ -37,6 +38,7 @@ CURRICULA = {
 MEASURES = {
   'answer_prefix': measures.answer_prefix,
   'compressibility': measures.compressibility,
+  'longest_paragraph': measures.longest_paragraph,
   'paragraphs': measures.paragraphs,
 }
 REVISIONS = {
@@ -83,7 +85,7 @@ OVERSAMPLING = {
 }
 ADVANTAGES = {
   'batch_std': advantages.batch_std,
-  'batch_token_whiten': advantages.batch_token_whiten,
+  'batch_token_whiten': whitening.batch_token_whiten,
   'batch_zscore': advantages.batch_zscore,
   'beta': advantages.beta,
   'class_share': advantages.class_share,
@@ -91,7 +93,7 @@ ADVANTAGES = {
   'group_mean': advantages.group_mean,
   'leave_one_out': advantages.leave_one_out,
   'leave_one_out_std': advantages.leave_one_out_std,
-  'return_whiten': advantages.return_whiten,
+  'return_whiten': whitening.return_whiten,
 }
 BONUSES = {
   'close_thinking': bonuses.close_thinking,
@@ -116,7 +118,7 @@ REGULARIZERS = {
 }
 AGGREGATES = {
   'fixed_length': aggregate.fixed_length,
-  'group_mean': aggregate.group_mean,
+  'question_mean': aggregate.question_mean,
   'sequence_mean': aggregate.sequence_mean,
   'sequence_sum': aggregate.sequence_sum,
   'token_mean': aggregate.token_mean,

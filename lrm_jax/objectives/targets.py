@@ -10,6 +10,7 @@ the other problems of the batch. 0 tokens are never asked for: 0 is what
 import jax
 import jax.numpy as jnp
 
+from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Array
 
@@ -60,17 +61,18 @@ def level_target(keys: Array, cap: Array | int, *, count: int = 3) -> jax.Array:
   Args:
     keys: `[B]` random keys.
     cap: not used.
-    count: of levels, at least 1.
+    count: of levels, 1 to 3: there are no more words in `prompts.LEVELS`.
 
   Returns:
     `[B]` int32; here 0 is a level.
 
   Raises:
-    UserError: no levels.
+    UserError: no levels, or more than there are words for.
   """
   del cap
-  if count < 1:
-    raise UserError(f'level_target: count = {count} levels; give at least 1')
+  most = len(prompts.LEVELS)
+  if not 1 <= count <= most:
+    raise UserError(f'level_target: count = {count} levels; give 1 to {most}')
   return _uniform(keys, 0, count - 1)
 
 

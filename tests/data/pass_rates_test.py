@@ -26,8 +26,9 @@ def test_by_level_as_lrm_eval_writes_it(tmp_path):
   rows = [{'level': 2, 'accuracy': 0.9}, {'level': 8, 'accuracy': 0.5}]
   path.write_text(json.dumps({'by_level': rows, 'accuracy': 0.7}))
   rates = pass_rates.load(path)
-  assert rates == {2: 0.9, 8: 0.5}
-  chance = pass_rates.chance(rates, CURRICULUM)
+  assert (rates.by_level, rates.by_id) == ({2: 0.9, 8: 0.5}, {})
+  problems = [problem('a', 5), problem('b', 8)]
+  chance = pass_rates.chance(rates, CURRICULUM, problems)
   # Easy ones four times as often; a level that was not measured counts 1.
   assert chance(problem('a', 2)) == 1
   assert chance(problem('b', 8)) == 0.25
@@ -40,21 +41,45 @@ def test_by_problem(tmp_path):
     '{"id": "easy", "pass_rate": 0.8}\n{"id": "solved", "pass_rate": 1.0}\n'
     '{"id": "never", "pass_rate": 0}\n'
   )
-  chance = pass_rates.chance(pass_rates.load(path), CURRICULUM)
+  rates = pass_rates.load(path)
+  chance = pass_rates.chance(rates, CURRICULUM, [problem('easy')])
   found = [chance(problem(name)) for name in ('easy', 'solved', 'never', 'new')]
   assert found == [1, 0, 0.25, 0.25]
 
 
 def test_uniform_takes_everything():
-  chance = pass_rates.chance({2: 1.0}, curricula.uniform)
+  rates = pass_rates.PassRates('file', {}, {2: 1.0})
+  chance = pass_rates.chance(rates, curricula.uniform, [problem('a', 2)])
   assert chance(problem('any', 2)) == chance(problem('other')) == 1
+
+
+def test_an_id_is_no_level(tmp_path):
+  """Ids are text, as those of problems are; 2 is not level 2."""
+  path = tmp_path / 'rates.jsonl'
+  path.write_text('{"id": 1, "pass_rate": 1.0}\n{"id": 2, "pass_rate": 0.8}\n')
+  rates = pass_rates.load(path)
+  assert rates.of(problem('1', 2)) == 1.0
+  assert np.isnan(rates.of(problem('7', 1)))
+
+
+def test_a_file_about_other_problems():
+  rates = pass_rates.PassRates('file', {'x': 0.5}, {})
+  with pytest.raises(UserError, match='none of the training problems'):
+    pass_rates.chance(rates, curricula.uniform, [problem('y'), problem('z')])
+
+
+def test_other_rates_are_another_curriculum():
+  one = pass_rates.PassRates('file', {'x': 0.5}, {})
+  other = pass_rates.PassRates('file', {'x': 0.25}, {})
+  moved = pass_rates.PassRates('elsewhere', {'x': 0.5}, {})
+  assert one.fingerprint == moved.fingerprint != other.fingerprint
 
 
 def test_those_of_the_tiny_lrm_come_with_it():
   rates = pass_rates.load(assets.resolve_file('tiny_lrm/pass_rates.json'))
-  assert sorted(rates) == list(range(2, 9))
+  assert sorted(rates.by_level) == list(range(2, 9))
   # As the quickstart's first evaluation measured them: 0.953 at level 2.
-  assert rates[2] == pytest.approx(0.953, abs=1e-3)
+  assert rates.by_level[2] == pytest.approx(0.953, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -82,4 +107,6 @@ def test_files_that_are_none(tmp_path, name, text, message):
 
 def test_a_curriculum_that_takes_nothing():
   with pytest.raises(UserError, match='the weight 0'):
-    pass_rates.chance({1: 0.5}, lambda rates: np.zeros(len(rates)))
+    rates = pass_rates.PassRates('file', {}, {1: 0.5})
+    nothing = lambda rates: np.zeros(len(rates))
+    pass_rates.chance(rates, nothing, [problem('a', 1)])

@@ -75,6 +75,7 @@ def test_resume_at_any_cut(cut, shuffle):
     ({'seed': 2}, 'seed'),
     ({'source': SOURCE[:9]}, 'source_length'),
     ({'shuffle': False}, 'shuffle'),
+    ({'curriculum': 'other'}, 'curriculum'),
   ],
 )
 def test_state_of_another_stream_is_refused(other, key):

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import advantages
+from lrm_jax.objectives import advantages, whitening
 from tests.objectives import reference
 from tests.objectives.reference import advantages as expected_advantages
+from tests.objectives.reference import whitening as expected_whitening
 
 # Every part under each of its conventions: function, keywords of the test.
+# What holds for all is tested here, the numbers of `whitening` in its file.
 CASES = {
   'batch_std': (advantages.batch_std, {'ddof': 1, 'eps': 1e-4}),
-  'batch_token_whiten': (advantages.batch_token_whiten, {'eps': 1e-8}),
+  'batch_token_whiten': (whitening.batch_token_whiten, {'eps': 1e-8}),
   'batch_zscore': (advantages.batch_zscore, {'ddof': 1, 'eps': 1e-6}),
   'beta': (advantages.beta, {'low': -2.0, 'high': 2.0}),
   'class_share': (advantages.class_share, {}),
@@ -25,16 +27,17 @@ CASES = {
   'group_mean': (advantages.group_mean, {}),
   'leave_one_out': (advantages.leave_one_out, {}),
   'leave_one_out_std': (advantages.leave_one_out_std, {'eps': 1e-6}),
-  'return_whiten': (advantages.return_whiten, {'gamma': 1.0, 'eps': 1e-8}),
+  'return_whiten': (whitening.return_whiten, {'gamma': 1.0, 'eps': 1e-8}),
   'return_discounted': (
-    advantages.return_whiten,
+    whitening.return_whiten,
     {'gamma': 0.5, 'eps': 1e-8},
   ),
 }
 EAGER = {name: functools.partial(f, **kw) for name, (f, kw) in CASES.items()}
 EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
+LOOPS = vars(expected_advantages) | vars(expected_whitening)
 REFERENCES = {
-  name: functools.partial(getattr(expected_advantages, f.__name__), **kw)
+  name: functools.partial(LOOPS[f.__name__], **kw)
   for name, (f, kw) in CASES.items()
 }
 # Without a group baseline, or with statistics over the whole batch.
@@ -89,28 +92,6 @@ def test_eps_decides_near_ties():
   for eps, top in [(1e-9, 1.4288), (1e-6, 1.3728), (1e-4, 0.2811)]:
     advantage = of('group', reward, eps=eps)
     np.testing.assert_allclose(advantage[0, 7], top, atol=1e-4)
-
-
-def test_batch_token_whiten_literal():
-  # Three tokens with a = 1/2 and one with -1/2. Mean 1/4, deviations 1/4 and
-  # -3/4, sum of squares 3/4, unbiased variance 1/4: divide by 1/2.
-  reward = jnp.array([[1.0, 0.0]])
-  mask = jnp.array([[[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]])
-  np.testing.assert_allclose(
-    EVERY['batch_token_whiten'](reward, mask),
-    [[[0.5, 0.5, 0.5], [-1.5, 0.0, 0.0]]],
-    rtol=1e-6,
-  )
-
-
-def test_batch_token_whiten_moves_ties_off_zero():
-  # The same group and a tie with one token each: a = 0 on two tokens. Mean
-  # 1/6, sum of squares 4/4 - 6/36 = 5/6, variance 1/6: ties get
-  # -1/6 * sqrt(6) = -1 / sqrt(6) = -0.408248.
-  reward = jnp.array([[1.0, 0.0], [1.0, 1.0]])
-  mask = jnp.array([[[1, 1, 1], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]]])
-  advantage = np.asarray(EVERY['batch_token_whiten'](reward, mask))
-  np.testing.assert_allclose(advantage[1, :, 0], [-0.408248] * 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', EVERY)
@@ -173,7 +154,7 @@ def test_groups_do_not_see_each_other(name):
     np.testing.assert_array_equal(alone[b], whole[b])
 
 
-@pytest.mark.parametrize('name', [n for n in EVERY if hasattr(advantages, n)])
+@pytest.mark.parametrize('name', [n for n in EVERY if n in LOOPS])
 def test_jit_equals_eager(name):
   reward, mask = random()
   np.testing.assert_allclose(
@@ -261,37 +242,6 @@ def test_batch_std_literal():
   np.testing.assert_allclose(advantage, [[0.5, -1.5], [0.5, 0.5]])
 
 
-def test_return_whiten_literal():
-  # Returns 1/4, 1/2, 1 of the right one and 0 of the wrong one, with gamma
-  # 1/2. Mean 7/16, sum of squares 21/16 - 4 (7/16)^2 = 35/64, variance 35/192,
-  # deviation .426956.
-  reward = jnp.array([[1.0, 0.0]])
-  mask = jnp.array([[[1, 1, 1, 0], [1, 0, 0, 0]]])
-  expected = np.array([[[-3, 1, 9, 0], [-7, 0, 0, 0]]]) / 16 / 0.426956
-  np.testing.assert_allclose(
-    EVERY['return_discounted'](reward, mask), expected, rtol=1e-5
-  )
-
-
-def test_returns_count_trained_tokens():
-  # Tokens that are not trained lie between and before: 1/2, 1 and 0.
-  reward = jnp.array([[1.0, 0.0]])
-  gaps = jnp.array([[[0, 1, 0, 1], [0, 0, 1, 0]]])
-  prefix = jnp.array([[[1, 1, 0, 0], [1, 0, 0, 0]]])
-  spread = np.asarray(EVERY['return_discounted'](reward, gaps))
-  packed = np.asarray(EVERY['return_discounted'](reward, prefix))
-  np.testing.assert_allclose(spread[0, 0, [1, 3]], packed[0, 0, :2])
-  np.testing.assert_allclose(spread[0, 1, 2], packed[0, 1, 0])
-
-
-def test_a_gamma_of_0_rewards_the_last_token_alone():
-  reward, mask = jnp.array([[1.0, 0.0]]), jnp.ones((1, 2, 3))
-  advantage = advantages.return_whiten(reward, mask, gamma=0.0)
-  assert np.asarray(advantage > 0).tolist() == [
-    [[False, False, True], [False, False, False]]
-  ]
-
-
 def test_beta_literal():
   # Pass rates 1/4, 1/2 and 3/4: m = 1/2, v = 1/16, k = 3, so the density is
   # Beta(3/2, 3/2), 8/pi sqrt(p (1 - p)): 2 sqrt(3) / pi, 4/pi, 2 sqrt(3) / pi.
@@ -364,24 +314,26 @@ def test_class_share_literal():
 
 
 @pytest.mark.parametrize(
-  ('function', 'keywords', 'message'),
+  ('name', 'keywords', 'message'),
   [
     (
-      advantages.beta,
+      'beta',
       {'low': 1.0, 'high': 1.0},
-      '^beta: low = 1.0, high = 1.0; give the least and the largest reward, '
-      'low below high$',
+      'low = 1.0, high = 1.0; give the least and the largest reward, low below '
+      'high',
     ),
-    (
-      advantages.return_whiten,
-      {'gamma': 1.5},
-      '^return_whiten: gamma = 1.5; give one from 0 to 1$',
-    ),
+    ('group', {'ddof': 2}, 'ddof = 2; give 0 or 1'),
+    ('group', {'eps': -1.0}, 'eps = -1.0; give at least 0'),
+    ('batch_std', {'ddof': -1}, 'ddof = -1; give 0 or 1'),
+    ('batch_std', {'eps': -1.0}, 'eps = -1.0; give at least 0'),
+    ('batch_zscore', {'ddof': 2, 'eps': 0.0}, 'ddof = 2; give 0 or 1'),
+    ('batch_zscore', {'ddof': 0, 'eps': -1.0}, 'eps = -1.0; give at least 0'),
+    ('leave_one_out_std', {'eps': -1.0}, 'eps = -1.0; give at least 0'),
   ],
 )
-def test_refused(function, keywords, message):
-  with pytest.raises(UserError, match=message):
-    function(*random(), **keywords)
+def test_refused(name, keywords, message):
+  with pytest.raises(UserError, match=f'^{name}: {message}$'):
+    getattr(advantages, name)(*random(), **keywords)
 
 
 def test_per_token():

@@ -17,7 +17,7 @@ EAGER = {
   'sequence_mean': aggregate.sequence_mean,
   'sequence_sum': aggregate.sequence_sum,
   'fixed_length': functools.partial(aggregate.fixed_length, length=5),
-  'group_mean': aggregate.group_mean,
+  'question_mean': aggregate.question_mean,
 }
 EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
 
@@ -33,7 +33,7 @@ MASK = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
     ('sequence_mean', 1 / 6, 1 / 2),  # 1 / (2 * 3), 1 / (2 * 1)
     ('sequence_sum', 1 / 2, 1 / 2),
     ('fixed_length', 1 / 10, 1 / 10),  # 1 / (2 * 5)
-    ('group_mean', 1 / 4, 1 / 4),  # one group of 4
+    ('question_mean', 1 / 4, 1 / 4),  # one group of 4
   ],
 )
 def test_literals(name, long, short):
@@ -43,11 +43,11 @@ def test_literals(name, long, short):
   np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def test_group_mean_counts_groups_with_trained_tokens():
+def test_question_mean_counts_groups_with_trained_tokens():
   # 4 tokens, none, and 1: two groups.
   mask = np.concatenate([MASK, 0 * MASK, 0 * MASK])
   mask[2, 1, 0] = 1
-  weights = np.asarray(aggregate.group_mean(mask))
+  weights = np.asarray(aggregate.question_mean(mask))
   np.testing.assert_allclose(weights[0], MASK[0] / 8)
   assert not weights[1].any()
   assert weights[2, 1, 0] == weights[2].sum() == 1 / 2
@@ -80,7 +80,9 @@ def test_padding_and_dropped_samples_change_nothing(name):
   )
 
 
-@pytest.mark.parametrize('name', ['token_mean', 'sequence_mean', 'group_mean'])
+@pytest.mark.parametrize(
+  'name', ['token_mean', 'sequence_mean', 'question_mean']
+)
 def test_means_have_weights_that_sum_to_1(name):
   *_, mask = reference.batch(0)
   weights = np.asarray(EVERY[name](mask))

@@ -11,8 +11,10 @@ KEYS = {'lower': 0.5, 'upper': 0.9, 'factor': 3.0}
 
 
 def test_uniform():
-  weight = curricula.uniform(np.array([0.0, 0.5, 1.0, np.nan]))
+  rates = np.array([0.0, 0.5, 1.0, np.nan])
+  weight = curricula.uniform(rates)
   assert weight.dtype == np.float64
+  np.testing.assert_array_equal(weight, expected.uniform(rates))
   np.testing.assert_array_equal(weight, [1, 1, 1, 1])
 
 

@@ -40,7 +40,7 @@ def _scalar_and_gradient(name, temperature):
 
   def scalar(logp, old_logp, advantage, mask):
     loss = apply(name, temperature, logp, old_logp, advantage, mask)
-    return jnp.sum(loss * aggregate.group_mean(mask))
+    return jnp.sum(loss * aggregate.question_mean(mask))
 
   return jax.jit(jax.value_and_grad(scalar))
 

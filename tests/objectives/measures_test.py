@@ -100,6 +100,41 @@ def test_paragraphs_equal_the_loops():
       ) == expected_measures.paragraphs(response, separator)
 
 
+# --- longest_paragraph ---
+
+
+@pytest.mark.parametrize(
+  ('thinking', 'tokens'),
+  [
+    ('', 0),
+    (' \n', 0),
+    ('one', 3),
+    ('one\n\nthree\n\ntwo', 5),
+    ('one\n\n        \n\ntwo', 3),  # white space is no paragraph
+    ('one\nline\n\ntwo', 8),
+    ('\u65e5\n\nab', 3),  # tokens, not characters
+  ],
+)
+def test_longest_paragraph(thinking, tokens):
+  for rest in ('', '</think>a much longer answer'):
+    assert measures.longest_paragraph(respond(thinking + rest)) == tokens
+
+
+def test_longest_paragraph_at_other_separators():
+  response = respond(' a:1+4=5 Wait, a:1+4=5 Again: a:1+4=5 b:5+7=12')
+  assert measures.longest_paragraph(response, separator=' ') == 8
+  assert measures.longest_paragraph(response, separator=DERIVATIONS) == 14
+  assert measures.longest_paragraph(respond('aXXb'), separator='X+') == 1
+
+
+def test_longest_paragraph_equals_the_loops():
+  for _, response in traces():
+    for separator in (' ', 'Wait, '):
+      found = measures.longest_paragraph(response, separator=separator)
+      assert 0 < found <= response.thinking_length
+      assert found == expected_measures.longest_paragraph(response, separator)
+
+
 # --- compressibility ---
 
 
@@ -278,8 +313,11 @@ def test_answer_prefix_is_at_most_the_thinking():
 # --- mistakes ---
 
 
+@pytest.mark.parametrize('text', ['', 'text'])
+@pytest.mark.parametrize('gold', ['', '1'])
 @pytest.mark.parametrize(
-  'measure', [measures.paragraphs, measures.answer_prefix]
+  'measure',
+  [measures.paragraphs, measures.longest_paragraph, measures.answer_prefix],
 )
 @pytest.mark.parametrize(
   ('separator', 'message'),
@@ -292,9 +330,9 @@ def test_answer_prefix_is_at_most_the_thinking():
     ),
   ],
 )
-def test_bad_separators_are_named(measure, separator, message):
+def test_bad_separators_are_named(measure, gold, text, separator, message):
   with pytest.raises(UserError) as error:
-    measure(respond('text', '1'), separator=separator)
+    measure(respond(text, gold), separator=separator)
   assert str(error.value) == message
 
 

@@ -16,7 +16,9 @@ def window(*rates):
 
 
 def test_no_oversampling():
-  assert oversampling.no_oversampling(None) == 1
+  for rates in ([], [0.5]):
+    factor = oversampling.no_oversampling(window(*rates))
+    assert factor == expected.no_oversampling(rates) == 1
 
 
 # (1 + std) / mean with the population's deviation.

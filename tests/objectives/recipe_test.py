@@ -21,6 +21,7 @@ from tests.objectives.reference import advantages as expected_advantages
 from tests.objectives.reference import aggregate as expected_aggregate
 from tests.objectives.reference import losses as expected_losses
 from tests.objectives.reference import regularizers as expected_regularizers
+from tests.objectives.reference import whitening as expected_whitening
 
 TABLES = tables.PARTS
 PARTS = ', '.join(TABLES)
@@ -104,7 +105,7 @@ def test_dler_end_to_end():
   assert memory == {}
   mask = np.asarray(terms.mask)
   assert mask.sum() == 3 + 2 + 6 + 4 + 1 + 6 + 6 + 6
-  advantage = expected_advantages.batch_token_whiten(reward, mask, 1e-8)
+  advantage = expected_whitening.batch_token_whiten(reward, mask, 1e-8)
   np.testing.assert_allclose(terms.advantage, advantage, atol=2e-6)
   expected = expected_losses.ppo_clip(
     terms.logp, terms.old_logp, advantage, mask, 0.2, 0.28, 10.0
@@ -282,13 +283,13 @@ def test_a_term_takes_the_name_of_an_aggregate():
         'advantage': {'name': 'class_share'},
       },
       "config.objective.aggregate = 'token_mean': discriminative_likelihood "
-      'is defined with group_mean; use that',
+      'is defined with question_mean; use that',
     ),
     (
       {
         'loss': {'name': 'discriminative_likelihood'},
         'advantage': {'name': 'class_share'},
-        'aggregate': {'name': 'group_mean'},
+        'aggregate': {'name': 'question_mean'},
         'bonuses': {'repetition': {}},
       },
       'config.objective.bonuses = repetition: discriminative_likelihood takes '
@@ -296,8 +297,19 @@ def test_a_term_takes_the_name_of_an_aggregate():
     ),
     (
       {'shaping': {'tldr': {'short': 1.0, 'medium': 0.5, 'long': 0.0}}},
-      "config.objective.target = 'no_target': tldr rewards what the prompt "
+      "config.objective.target = 'no_target': tldr is defined with "
+      'level_target; use that',
+    ),
+    (
+      {'shaping': {'outcome': {}, 'l1_exact': {}}},
+      "config.objective.target = 'no_target': l1_exact rewards what the prompt "
       'asks for; choose another target',
+    ),
+    (
+      {'regularizers': {'kl_hinge': {'coefficient': 0.5}}},
+      'config.objective.regularizers.kl_hinge: its gradient is that of the '
+      "constraint with coefficient=1 and aggregate='token_mean' only; beta "
+      'scales it',
     ),
     (
       {'bonuses': {'close_thinking': {}}},

@@ -46,6 +46,16 @@ def test_one_sample_is_dropped():
   np.testing.assert_array_equal(keep, [[False], [False]])
 
 
+@pytest.mark.parametrize('name', ['all_groups', 'dynamic_sampling'])
+def test_rules_on_the_reward_equal_the_loops(name):
+  rng = np.random.default_rng(0)
+  reward = rng.integers(0, 2, (40, 3)) * np.float32(0.1)
+  keep = getattr(selection, name)(ROLLOUTS, reward)
+  wanted = getattr(expected, name)(reward.tolist())
+  assert 0 < np.sum(wanted)
+  np.testing.assert_array_equal(keep, wanted)
+
+
 def verdicts(correct):
   return reference.rollouts(correct=correct, length=np.ones_like(correct))
 

@@ -8,6 +8,7 @@ other, by its verdict and its length, which is then that of the cap.
 import jax
 import jax.numpy as jnp
 
+from lrm_jax.objectives import ranges
 from lrm_jax.structs import Array, Rollouts
 
 
@@ -28,7 +29,7 @@ def outcome(
   Returns:
     The reward `[B, G]`.
   """
-  return jnp.where(_right(rollouts), jnp.float32(right), jnp.float32(wrong))
+  return jnp.where(rollouts.right, jnp.float32(right), jnp.float32(wrong))
 
 
 def valid_format(rollouts: Rollouts) -> jax.Array:
@@ -106,7 +107,12 @@ def difficulty_truncation(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: `easy_cap` leaves no room, or `threshold` is no share.
   """
+  ranges.COUNT.check('difficulty_truncation', easy_cap=easy_cap)
+  ranges.SHARE.check('difficulty_truncation', threshold=threshold)
   cap = jnp.asarray(rollouts.cap)
   solved = jnp.sum(_right_within(rollouts, cap, 0.0), axis=1)
   samples = rollouts.correct.shape[1]
@@ -137,7 +143,11 @@ def overlong(
 
   Returns:
     The term `[B, G]`, within `[-factor, 0]`.
+
+  Raises:
+    UserError: a negative `buffer` or `factor`.
   """
+  ranges.NOT_NEGATIVE.check('overlong', buffer=buffer, factor=factor)
   start = jnp.asarray(rollouts.cap)[:, None] - buffer
   excess = (jnp.asarray(rollouts.length) - start).astype(jnp.float32)
   return -factor * jnp.clip(excess / jnp.maximum(buffer, 1), 0, 1)
@@ -178,8 +188,12 @@ def cosine(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a negative `margin`.
   """
-  right = _right(rollouts)
+  ranges.NOT_NEGATIVE.check('cosine', margin=margin)
+  right = rollouts.right
   short = jnp.where(right, right_short, wrong_short)
   long = jnp.where(right, right_long, wrong_long)
   wave = (1 + jnp.cos(jnp.pi * _used(rollouts))) / 2
@@ -213,7 +227,11 @@ def format_length(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a turning point that is not above 0 and up to 1.
   """
+  ranges.POSITIVE_SHARE.check('format_length', turning_point=turning_point)
   answered = jnp.asarray(rollouts.answered)
   closed = jnp.asarray(rollouts.think_closed)
   form = (closed.astype(jnp.float32) + answered) / 2
@@ -243,7 +261,11 @@ def l1_exact(rollouts: Rollouts, *, alpha: float = 3e-4) -> jax.Array:
 
   Returns:
     The term `[B, G]`, at most 0.
+
+  Raises:
+    UserError: a negative `alpha`.
   """
+  ranges.NOT_NEGATIVE.check('l1_exact', alpha=alpha)
   return -alpha * jnp.abs(_tokens_left(rollouts))
 
 
@@ -266,9 +288,13 @@ def l1_max(
 
   Returns:
     The reward `[B, G]`, within [0, 1].
+
+  Raises:
+    UserError: a negative `alpha`.
   """
+  ranges.NOT_NEGATIVE.check('l1_max', alpha=alpha)
   value = jnp.clip(alpha * _tokens_left(rollouts) + offset, 0, 1)
-  return jnp.where(_right(rollouts), value, 0)
+  return jnp.where(rollouts.right, value, 0)
 
 
 def tldr(
@@ -297,12 +323,7 @@ def tldr(
   betas = jnp.asarray([short, medium, long], jnp.float32)
   level = jnp.clip(jnp.asarray(rollouts.target), 0, 2)
   value = 1 - betas[level][:, None] * _used(rollouts)
-  return jnp.where(_right(rollouts), value, 0)
-
-
-def _right(rollouts: Rollouts) -> jax.Array:
-  """`[B, G]` bool: the verdict."""
-  return jnp.asarray(rollouts.correct) > 0
+  return jnp.where(rollouts.right, value, 0)
 
 
 def _right_within(

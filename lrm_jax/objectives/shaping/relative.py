@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lrm_jax import masking
-from lrm_jax.objectives import measures
+from lrm_jax.objectives import measures, ranges
 from lrm_jax.structs import Array, Rollouts
 
 
@@ -41,8 +41,13 @@ def group_lambda(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a fraction that is none, or a negative `alpha` or `floor`.
   """
-  right = _right(rollouts)
+  ranges.SHARE.check('group_lambda', fraction=fraction)
+  ranges.NOT_NEGATIVE.check('group_lambda', alpha=alpha, floor=floor)
+  right = rollouts.right
   solved = jnp.sum(right, axis=1)
   order = jnp.argsort(-solved, stable=True)
   rank = jnp.argsort(order, stable=True)
@@ -72,8 +77,12 @@ def sigmoid_length(rollouts: Rollouts, *, alpha: float) -> jax.Array:
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a negative `alpha`.
   """
-  right = _right(rollouts) & ~jnp.asarray(rollouts.truncated)
+  ranges.NOT_NEGATIVE.check('sigmoid_length', alpha=alpha)
+  right = rollouts.right & ~jnp.asarray(rollouts.truncated)
   length = _length(rollouts)
   scale = masking.std(length, right, axis=1, keepdims=True) + 1e-7
   value = 1 - alpha * jax.nn.sigmoid(_standardize(length, right, scale))
@@ -106,7 +115,7 @@ def kimi(rollouts: Rollouts, *, coefficient: float = 0.4) -> jax.Array:
   span = jnp.max(length, axis=1, keepdims=True) - shortest
   value = 0.5 - (length - shortest) / jnp.where(span > 0, span, 1)
   value = jnp.where(span > 0, value, 0)
-  return coefficient * jnp.where(_right(rollouts), value, jnp.minimum(value, 0))
+  return coefficient * jnp.where(rollouts.right, value, jnp.minimum(value, 0))
 
 
 def alp(rollouts: Rollouts, *, beta: float) -> jax.Array:
@@ -126,7 +135,11 @@ def alp(rollouts: Rollouts, *, beta: float) -> jax.Array:
 
   Returns:
     The term `[B, G]`, at most 0.
+
+  Raises:
+    UserError: a negative `beta`.
   """
+  ranges.NOT_NEGATIVE.check('alp', beta=beta)
   rate = _pass_rate(rollouts)
   price = beta * jnp.maximum(rate, 1 / rollouts.correct.shape[1])
   return -price * _length(rollouts)
@@ -150,8 +163,12 @@ def shorter_better(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a negative `alpha` or `beta`.
   """
-  right, length = _right(rollouts), _length(rollouts)
+  ranges.NOT_NEGATIVE.check('shorter_better', alpha=alpha, beta=beta)
+  right, length = rollouts.right, _length(rollouts)
   best = jnp.where(
     jnp.any(right, axis=1, keepdims=True),
     _least(length, right),
@@ -173,8 +190,9 @@ def o1_pruner(
   advantage `batch_zscore`. A whole reward; a group all right or all wrong
   with equal lengths gets 0. In the paper mean length and pass rate are the
   reference model's, sampled once. Here they are the group's own: an online
-  version. Wrong ends above right only where it is shorter than `1 / alpha` of
-  the mean length; clipped, both may end equal.
+  version. The paper keeps 2 of the K samples of a problem; here all are
+  trained on. Wrong ends above right only where it is shorter than `1 / alpha`
+  of the mean length; clipped, both may end equal.
 
   Source: O1-Pruner, arXiv 2501.12570.
 
@@ -186,12 +204,16 @@ def o1_pruner(
 
   Returns:
     The reward `[B, G]`, within `[low, high]`.
+
+  Raises:
+    UserError: `low` above `high`.
   """
+  ranges.check_order('o1_pruner', low=low, high=high)
   everyone = jnp.ones(rollouts.correct.shape, bool)
   length = _length(rollouts)
   # Centred, so that equal lengths and equal verdicts give exactly 0.
   longer = masking.center(length, everyone, axis=1)
-  better = masking.center(_right(rollouts), everyone, axis=1)
+  better = masking.center(rollouts.right, everyone, axis=1)
   value = alpha * better - longer / jnp.maximum(length, 1)
   return jnp.clip(value, low, high)
 
@@ -218,8 +240,12 @@ def decoupled_length(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: the temperature is not positive.
   """
-  right, length = _right(rollouts), _length(rollouts)
+  ranges.POSITIVE.check('decoupled_length', temperature=temperature)
+  right, length = rollouts.right, _length(rollouts)
   best = _least(length, right)
   cap = jnp.maximum(jnp.asarray(rollouts.cap), 1)[:, None]
   # At most 0 where it counts; a shorter wrong one must not overflow.
@@ -259,14 +285,18 @@ def conciseness(
     The reward `[B, G]`.
 
   Raises:
-    UserError: this measure is not taken.
+    UserError: this measure is not taken, or a negative `alpha` or
+      `anneal_steps`.
   """
+  ranges.NOT_NEGATIVE.check(
+    'conciseness', alpha=alpha, anneal_steps=anneal_steps
+  )
   measure = measures.find(rollouts, score, 'shaping.conciseness')
   step = jnp.asarray(rollouts.step)[:, None]
   left = jnp.maximum(1 - step / jnp.maximum(anneal_steps, 1), 0)
   ease = anneal_from * left + _pass_rate(rollouts)
   bonus = alpha * jnp.clip(measure, 0.1, 1.0) * ease
-  return jnp.where(_right(rollouts), 1 + bonus, 0)
+  return jnp.where(rollouts.right, 1 + bonus, 0)
 
 
 def step_pruner(
@@ -277,6 +307,10 @@ def step_pruner(
   `n` is the measure `paragraphs`; the extremes run over the right responses
   of the group, and one right response or equal numbers get 1. Wrong ones get
   0, and with an alpha of at most 1 right ones never less. A whole reward.
+
+  The rules by which the paper stops are not implemented: its first version
+  once any step is longer than a limit, the later one once responses no longer
+  shorten. The measure `longest_paragraph` is what to watch for the first.
 
   Source: a reconstruction. Beyond Token Length, arXiv 2510.03805, counts
   paragraphs as steps, punishes their number and gives wrong answers 0; its
@@ -291,10 +325,11 @@ def step_pruner(
     The reward `[B, G]`.
 
   Raises:
-    UserError: paragraphs are not counted.
+    UserError: paragraphs are not counted, or a negative `alpha` or `eps`.
   """
+  ranges.NOT_NEGATIVE.check('step_pruner', alpha=alpha, eps=eps)
   steps = measures.find(rollouts, 'paragraphs', 'shaping.step_pruner')
-  right = _right(rollouts)
+  right = rollouts.right
   fewest = _least(steps, right)
   span = _most(steps, right) - fewest + eps
   share = (steps - fewest) / jnp.where(span > 0, span, 1)
@@ -318,15 +353,10 @@ def relative_length(rollouts: Rollouts) -> jax.Array:
     The term `[B, G]`, below 1.
   """
   length = _length(rollouts)
-  longest = _most(length, _right(rollouts))
+  longest = _most(length, rollouts.right)
   # Not 1 - L / max: fused into one step that is not exactly 0 for the longest.
   saved = (longest - length) / jnp.where(longest > 0, longest, 1)
   return jnp.where(longest > 0, saved, 0)
-
-
-def _right(rollouts: Rollouts) -> jax.Array:
-  """`[B, G]` bool: the verdict."""
-  return jnp.asarray(rollouts.correct) > 0
 
 
 def _length(rollouts: Rollouts) -> jax.Array:
@@ -336,7 +366,7 @@ def _length(rollouts: Rollouts) -> jax.Array:
 
 def _pass_rate(rollouts: Rollouts) -> jax.Array:
   """`p_b`, `[B, 1]` float32."""
-  return jnp.mean(_right(rollouts).astype(jnp.float32), axis=1, keepdims=True)
+  return jnp.mean(rollouts.right.astype(jnp.float32), axis=1, keepdims=True)
 
 
 def _least(values: Array, right: Array) -> jax.Array:

@@ -59,7 +59,7 @@ def hapo(
   bonus = jnp.sin(jnp.pi / 2 * jnp.maximum(saved, -1))
   right = jnp.maximum(bonus, _HAPO_FLOOR_RIGHT)
   wrong = jnp.minimum(bonus, 0)
-  term = jnp.where(_is_correct(rollouts), right, wrong)
+  term = jnp.where(rollouts.right, right, wrong)
   return jnp.where(known, weight * term, 0), _with_records(rollouts, memory)
 
 
@@ -93,7 +93,7 @@ def hapo_linear(
   over = jnp.maximum(-saved - tolerance, 0)
   right = jnp.maximum(saved, 0) + jnp.maximum(-over, _HAPO_FLOOR_RIGHT)
   wrong = jnp.maximum(-over, _HAPO_FLOOR_WRONG)
-  term = jnp.where(_is_correct(rollouts), right, wrong)
+  term = jnp.where(rollouts.right, right, wrong)
   return jnp.where(known, weight * term, 0), _with_records(rollouts, memory)
 
 
@@ -342,10 +342,6 @@ def laser_d_observe(
   return Memory(shared={'adaptive_length': lengths}, problem={})
 
 
-def _is_correct(rollouts: Rollouts) -> jax.Array:
-  return jnp.asarray(rollouts.correct) > 0
-
-
 def _saved(rollouts: Rollouts, memory: Memory) -> tuple[jax.Array, jax.Array]:
   """Whether there is a record `[B, 1]`, and `1 - L/h` `[B, G]` (0 if not)."""
   record = jnp.asarray(memory.problem['shortest'])[:, None]
@@ -358,7 +354,7 @@ def _saved(rollouts: Rollouts, memory: Memory) -> tuple[jax.Array, jax.Array]:
 def _with_records(rollouts: Rollouts, memory: Memory) -> Memory:
   """The shortest right response so far, equal in rows of the same problem."""
   length = jnp.asarray(rollouts.length, jnp.float32)
-  lengths = jnp.where(_is_correct(rollouts), length, jnp.inf)
+  lengths = jnp.where(rollouts.right, length, jnp.inf)
   record = jnp.asarray(memory.problem['shortest'])
   shortest = jnp.minimum(jnp.min(lengths, axis=1), record)
   first = jnp.asarray(rollouts.problem_index)
@@ -370,8 +366,7 @@ def _verdicts(rollouts: Rollouts) -> tuple[jax.Array, jax.Array]:
   """Right, and wrong, among responses with a valid format: `[B, G]` bool."""
   answered = jnp.asarray(rollouts.answered)
   is_valid = answered & jnp.asarray(rollouts.think_closed)
-  is_correct = _is_correct(rollouts)
-  return is_valid & is_correct, is_valid & ~is_correct
+  return is_valid & rollouts.right, is_valid & ~rollouts.right
 
 
 def _scores(rollouts: Rollouts) -> jax.Array:

@@ -35,6 +35,6 @@ def fixed_length(values, mask, length):
   return np.mean([response.sum() / length for response in _all(values, mask)])
 
 
-def group_mean(values, mask):
+def question_mean(values, mask):
   groups = _responses(values, mask)
   return np.mean([np.concatenate(group).mean() for group in groups])

@@ -7,6 +7,10 @@ def _phi(step, period):
   return 2 * math.pi * ((step - 1) % period) / period
 
 
+def constant(step, cap):
+  return cap
+
+
 def siri_cosine(step, low, high, period):
   phi = _phi(step, period)
   return (high + low) / 2 + (high - low) / 2 * math.cos(phi)

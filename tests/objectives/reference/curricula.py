@@ -3,6 +3,10 @@
 import math
 
 
+def uniform(pass_rate):
+  return [1.0 for _ in pass_rate]
+
+
 def easy_upweight(pass_rate, lower, upper, factor):
   weights = []
   for rate in pass_rate:

@@ -34,3 +34,12 @@ def answer_prefix(response, separator):
   while len(response.tokenizer.decode(response.ids[:tokens])) < stop:
     tokens += 1
   return tokens
+
+
+def longest_paragraph(response, separator):
+  longest, rest = 0, response.thinking
+  while rest:
+    piece, _, rest = rest.partition(separator)
+    if piece.split():
+      longest = max(longest, len(response.tokenizer.encode(piece)))
+  return longest

@@ -35,6 +35,15 @@ def kl_k3(tokens):
   return _by_token(k3, tokens.logp, tokens.ref_logp, tokens.mask)
 
 
+def entropy(tokens):
+  tokens_entropy, mask = float64(tokens.entropy, tokens.mask)
+  values = np.zeros(mask.shape)
+  for i in np.ndindex(mask.shape):
+    if mask[i]:
+      values[i] = -tokens_entropy[i]
+  return values
+
+
 def kl_cov(tokens):
   change = _by_token(abs, tokens.logp, tokens.old_logp, tokens.mask)
   return change * tokens.focus

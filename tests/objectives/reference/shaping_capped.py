@@ -5,6 +5,13 @@ import math
 import numpy as np
 
 
+def outcome(rollouts, right, wrong):
+  reward = np.zeros(np.shape(rollouts.correct))
+  for b, g in np.ndindex(reward.shape):
+    reward[b, g] = right if rollouts.correct[b, g] == 1 else wrong
+  return reward
+
+
 def truncation(rollouts, stop_properly):
   reward = np.zeros(np.shape(rollouts.correct))
   for b, g in np.ndindex(reward.shape):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrm_jax.errors import UserError
 from lrm_jax.objectives.shaping import capped
 from tests.objectives import reference
 from tests.objectives.reference import shaping_capped
@@ -92,6 +93,16 @@ def test_valid_format_looks_at_no_verdict():
 def test_outcome_is_the_verdict():
   reward = capped.outcome(CASES)
   np.testing.assert_array_equal(reward, [[1, 0, 1, 0, 1], [1, 0, 1, 0, 1]])
+
+
+@pytest.mark.parametrize('keys', [(1.0, 0.0), (1.0, -1.0), (0.5, 0.25)])
+def test_outcome_equals_the_loops(keys):
+  right, wrong = keys
+  for rollouts in (CASES, random()):
+    np.testing.assert_array_equal(
+      capped.outcome(rollouts, right=right, wrong=wrong),
+      shaping_capped.outcome(rollouts, right, wrong),
+    )
 
 
 def test_truncation_as_in_the_paper():
@@ -390,3 +401,25 @@ def test_cosine_puts_wrong_below_right_except_near_the_cap():
   right = rollouts.correct > 0
   assert reward[right & ~near].min() > reward[~right].max()
   assert (reward[right & near] == -10).all()
+
+
+@pytest.mark.parametrize(
+  ('name', 'change', 'message'),
+  [
+    ('difficulty_truncation', {'easy_cap': 0}, '0; give at least 1'),
+    ('difficulty_truncation', {'threshold': 1.5}, '1.5; give one from 0 to 1'),
+    ('difficulty_truncation', {'threshold': -0.5}, '-0.5; give one from 0'),
+    ('overlong', {'buffer': -1}, '-1; give at least 0'),
+    ('overlong', {'factor': -1.0}, '-1.0; give at least 0'),
+    ('cosine', {'margin': -1}, '-1; give at least 0'),
+    ('format_length', {'turning_point': 0.0}, '0.0; give one above 0, up to 1'),
+    ('format_length', {'turning_point': 1.5}, '1.5; give one above 0, up to 1'),
+    ('l1_exact', {'alpha': -1.0}, '-1.0; give at least 0'),
+    ('l1_max', {'alpha': -1.0}, '-1.0; give at least 0'),
+  ],
+)
+def test_refused(name, change, message):
+  function = functools.partial(getattr(capped, name), **KEYS[name] | change)
+  (key,) = change
+  with pytest.raises(UserError, match=f'^{name}: {key} = {message}'):
+    jax.eval_shape(function, CASES)

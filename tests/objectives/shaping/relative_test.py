@@ -502,3 +502,29 @@ def test_groups_do_not_see_each_other_but_by_their_rank():
       np.testing.assert_allclose(
         function(alone), np.asarray(function(rollouts))[row], rtol=1e-5
       )
+
+
+@pytest.mark.parametrize(
+  ('name', 'change', 'message'),
+  [
+    ('group_lambda', {'fraction': 1.5}, 'fraction = 1.5; give one from 0 to 1'),
+    ('group_lambda', {'fraction': -0.5}, 'fraction = -0.5; give one from 0'),
+    ('group_lambda', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('group_lambda', {'floor': -1.0}, 'floor = -1.0; give at least 0'),
+    ('sigmoid_length', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('alp', {'beta': -1.0}, 'beta = -1.0; give at least 0'),
+    ('shorter_better', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('shorter_better', {'beta': -1.0}, 'beta = -1.0; give at least 0'),
+    ('o1_pruner', {'low': 5.0}, 'low = 5.0, high = 4.0; give low <= high'),
+    ('decoupled_length', {'temperature': 0.0}, 'temperature = 0.0; give one'),
+    ('decoupled_length', {'temperature': -1.0}, 'temperature = -1.0; give one'),
+    ('conciseness', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('conciseness', {'anneal_steps': -1}, 'anneal_steps = -1; give at least 0'),
+    ('step_pruner', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('step_pruner', {'eps': -1.0}, 'eps = -1.0; give at least 0'),
+  ],
+)
+def test_refused(name, change, message):
+  function = functools.partial(getattr(relative, name), **KEYS[name] | change)
+  with pytest.raises(UserError, match=f'^{name}: {message}'):
+    jax.eval_shape(function, degenerate())
