@@ -48,14 +48,15 @@ def jobs() -> list[tuple[str, int]]:
 
 
 def controls() -> list[str]:
-  """The configs of this folder: methods with one part changed."""
-  return sorted(path.stem for path in (HERE / 'controls').glob('*.py'))
+  """Methods with one part changed."""
+  paths = (ROOT / 'configs' / 'tiny' / 'controls').glob('*.py')
+  return sorted(path.stem for path in paths if path.stem != '__init__')
 
 
 def config_path(name: str) -> pathlib.Path:
   """Where a job's config is."""
-  own = HERE / 'controls' / f'{name}.py'
-  return own if own.exists() else ROOT / 'configs' / 'tiny' / f'{name}.py'
+  folder = ROOT / 'configs' / 'tiny'
+  return folder / ('controls' if name in controls() else '') / f'{name}.py'
 
 
 def work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
@@ -63,7 +64,6 @@ def work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
   environment = os.environ | {
     # Sampler and evaluation are the same program for most methods.
     'JAX_COMPILATION_CACHE_DIR': str(runs.absolute() / 'compiled'),
-    'PYTHONPATH': str(ROOT),  # the controls import `configs`
   }
 
   def pin():

@@ -1,5 +1,8 @@
 """A length reward of the size of DRPO's, in GRPO: right answers, by length.
 
+lrm train --config=configs/tiny/controls/drpo_reward_in_grpo.py \
+  --workdir=runs/drpo_reward_in_grpo
+
 `c exp((L_min - L) / (0.1 C))`, DRPO's weights before they are shares, as the
 reward of a group z-score: a right but long answer may then fall below the mean.
 """

@@ -1,4 +1,8 @@
-"""DLER without dynamic sampling: every group trains, one sampling round."""
+"""DLER without dynamic sampling: every group trains, one sampling round.
+
+lrm train --config=configs/tiny/controls/dler_all_groups.py \
+  --workdir=runs/dler_all_groups
+"""
 
 from configs import efficient
 from configs.tiny import setting

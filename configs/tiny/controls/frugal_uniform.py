@@ -1,4 +1,8 @@
-"""Frugal reasoning without its curriculum: every level equally often."""
+"""Frugal reasoning without its curriculum: every level equally often.
+
+lrm train --config=configs/tiny/controls/frugal_uniform.py \
+  --workdir=runs/frugal_uniform
+"""
 
 from configs import efficient
 from configs.tiny import setting

@@ -1,4 +1,8 @@
-"""Kimi's length penalty, whitened over the batch and not within the group."""
+"""Kimi's length penalty, whitened over the batch and not within the group.
+
+lrm train --config=configs/tiny/controls/kimi_batch_whiten.py \
+  --workdir=runs/kimi_batch_whiten
+"""
 
 from configs import efficient
 from configs.tiny import setting

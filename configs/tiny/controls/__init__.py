@@ -1,0 +1,1 @@
+"""Methods with one part changed, for the claims of experiments/objectives."""

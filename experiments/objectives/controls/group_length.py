@@ -1,8 +1,0 @@
-"""GRPO-lambda without its lambda: the length reward for every group."""
-
-from configs import efficient
-from configs.tiny import setting
-
-
-def get_config():
-  return setting.tiny(efficient.grpo_lambda(cap=256, fraction=1.0))
