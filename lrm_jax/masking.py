@@ -104,13 +104,16 @@ def whiten(
     mask: 0 or 1 per value.
     axis: the axes that share one mean and variance; all by default.
     ddof: 1 for the unbiased variance.
-    eps: added to the variance; equal values give 0 as long as it is positive.
+    eps: added to the variance; equal values give 0, at `eps=0` too.
 
   Returns:
     Whitened values, 0 where the mask is 0.
   """
   variance = var(values, mask, axis=axis, ddof=ddof, keepdims=True)
-  return center(values, mask, axis=axis) / jnp.sqrt(variance + eps)
+  variance = variance + eps
+  # 0 only where every centred value is 0.
+  scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+  return center(values, mask, axis=axis) / scale
 
 
 def _masked(values: Array, mask: Array) -> jax.Array:

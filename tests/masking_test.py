@@ -192,3 +192,11 @@ def test_sums_run_in_float32():
   mean = masking.mean(values, values)
   assert mean.dtype == jnp.float32
   assert mean == 1
+
+
+def test_equal_values_whiten_to_zero_without_eps():
+  values = jnp.full((2, 3), 0.1)
+  whiten = lambda x: masking.whiten(x, jnp.ones((2, 3)), eps=0.0)
+  np.testing.assert_array_equal(whiten(values), np.zeros((2, 3)))
+  slope = jax.grad(lambda x: jnp.sum(whiten(x) ** 2))(values)
+  assert np.isfinite(slope).all()

@@ -189,7 +189,7 @@ def policy_ratio(
   DOT trains with it, restrained by the regularizer `kl_cov` alone. The
   log-ratio is held within +-20 nats, beyond which there is no gradient.
 
-  Source: DOT, arXiv 2601.03269, whose loss is verl's `kl_cov`.
+  Source: DOT, arXiv 2601.03969, whose loss is verl's `kl_cov`.
 
   Args:
     logp: under the policy being trained.
