@@ -34,6 +34,8 @@ HEADER = (
   's / step',
   'steps',
 )
+# The picture shows the runs below so many tokens once more, larger.
+CROWDED = 42
 # Means over the last steps of a run, where a single step is noise.
 LAST = 5
 
@@ -114,9 +116,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
-  """Accuracy over response tokens, a point a method; the front in bold."""
-  fig = figure.Figure(figsize=(10, 7), layout='constrained')
-  axes = fig.subplots()
+  """Accuracy over response tokens: everything, and the crowded corner."""
   points = {
     name: (
       np.mean([run['after']['response_tokens'] for run in runs]),
@@ -129,6 +129,34 @@ def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
   for name in sorted(points, key=lambda n: (points[n][0], -points[n][1])):
     if not best or points[name][1] > points[best[-1]][1]:
       best.append(name)
+  start = methods[next(iter(methods))][0]['before']
+  fig = figure.Figure(figsize=(13, 7.5), layout='constrained')
+  whole, corner = fig.subplots(1, 2, width_ratios=(2, 3))
+  crowd = {n: p for n, p in points.items() if p[0] < CROWDED}
+  others = {n: p for n, p in points.items() if n not in crowd}
+  _draw(whole, points, best)
+  _draw(corner, crowd, best)
+  _label_beside(corner, crowd, best)
+  for name, (tokens, accuracy, _) in others.items():
+    whole.annotate(
+      name,
+      (tokens, accuracy),
+      xytext=(4, 3),
+      textcoords='offset points',
+      fontsize=7,
+    )
+  at = (start['response_tokens'], 100 * start['accuracy'])
+  whole.plot(*at, 'k*', markersize=12)
+  whole.annotate(
+    'start', at, xytext=(-30, -14), textcoords='offset points', weight='bold'
+  )
+  whole.set_ylabel('accuracy (%), with 95 % intervals')
+  corner.set_title(f'below {CROWDED} tokens')
+  fig.savefig(path, dpi=110)
+
+
+def _draw(axes, points: dict[str, tuple], best: list[str]) -> None:
+  """The points with their intervals; the front as a line."""
   for name, (tokens, accuracy, error) in points.items():
     is_best = name in best
     axes.errorbar(
@@ -137,36 +165,37 @@ def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
       yerr=error,
       fmt='D' if is_best else 'o',
       color='#0072B2' if is_best else '#777777',
-      markersize=6 if is_best else 4,
-      elinewidth=0.6,
+      markersize=5,
+      elinewidth=0.5,
     )
-    axes.annotate(
-      name,
-      (tokens, accuracy),
-      xytext=(4, 3),
-      textcoords='offset points',
-      fontsize=8 if is_best else 7,
-      fontweight='bold' if is_best else 'normal',
-      color='#0072B2' if is_best else '#444444',
-    )
-  line = [points[name][:2] for name in best]
-  axes.plot(*zip(*line, strict=True), color='#0072B2', linewidth=1)
-  before = [run['before'] for runs in methods.values() for run in runs]
-  start = before[0]
-  axes.plot(
-    start['response_tokens'], 100 * start['accuracy'], 'k*', markersize=12
-  )
-  axes.annotate(
-    'start',
-    (start['response_tokens'], 100 * start['accuracy']),
-    xytext=(6, -10),
-    textcoords='offset points',
-    fontweight='bold',
-  )
+  line = [points[name][:2] for name in best if name in points]
+  if line:
+    axes.plot(*zip(*line, strict=True), color='#0072B2', linewidth=1)
   axes.set_xlabel('response tokens (mean, held-out)')
-  axes.set_ylabel('accuracy (%), with 95 % intervals')
   axes.grid(alpha=0.3)
-  fig.savefig(path, dpi=120)
+
+
+def _label_beside(axes, points: dict[str, tuple], best: list[str]) -> None:
+  """Names in a column at the right, in the order of accuracy."""
+  low, high = axes.get_ylim()
+  order = sorted(points, key=lambda name: points[name][1])
+  for i, name in enumerate(order):
+    height = low + (high - low) * (i + 0.5) / len(order)
+    axes.annotate(
+      f'{name}  {points[name][1]:.1f} % at {points[name][0]:.1f}',
+      points[name][:2],
+      xytext=(1.03, height),
+      textcoords=('axes fraction', 'data'),
+      fontsize=8,
+      va='center',
+      weight='bold' if name in best else 'normal',
+      arrowprops={
+        'arrowstyle': '-',
+        'color': '#BBBBBB',
+        'linewidth': 0.6,
+        'relpos': (0, 0.5),
+      },
+    )
 
 
 def main() -> None:
