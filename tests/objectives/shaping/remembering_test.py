@@ -1,9 +1,5 @@
-"""Rewards that remember: batch after batch by hand, and against the loops."""
+"""Rewards that remember: batch after batch by hand, and what is refused."""
 
-import functools
-import math
-
-import jax
 import numpy as np
 import pytest
 
@@ -11,61 +7,16 @@ from lrm_jax.errors import UserError
 from lrm_jax.objectives import tables
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.objectives.shaping import remembering
-from lrm_jax.structs import Memory
 from tests.objectives import reference
-from tests.objectives.reference import shaping_remembering as expected
-
-GRID = {'lower': 2, 'upper': 10, 'step': 2}
-DE = GRID | {'ngram': 2, 'threshold': 0.5}
-PARTS = {
-  'adaptive_penalty': remembering.adaptive_penalty,
-  'hapo': remembering.hapo,
-  'hapo_linear': remembering.hapo_linear,
-  'laser_d': functools.partial(remembering.laser_d, **GRID),
-  'laser_de': functools.partial(remembering.laser_de, **DE),
-}
-FAST = {name: jax.jit(part) for name, part in PARTS.items()}
-OBSERVE = jax.jit(functools.partial(remembering.laser_d_observe, **GRID))
-
-
-def records(*shortest):
-  return Memory({}, {'shortest': np.array(shortest, np.float32)})
-
-
-def price(penalty):
-  return Memory({'penalty': np.float32(penalty)}, {})
-
-
-def lengths(*adaptive):
-  return Memory({'adaptive_length': np.array(adaptive, np.int32)}, {})
-
-
-START = {
-  'adaptive_penalty': price(0.01),
-  'hapo': records(math.inf, 5, 5),
-  'hapo_linear': records(math.inf, 5, 5),
-  'laser_d': lengths(2, 4, 6),
-  'laser_de': lengths(2, 4, 6),
-}
-
-
-def random(seed, *, problems=12, samples=4, tokens=10):
-  """Responses over a small vocabulary; every third problem occurs twice."""
-  rng = np.random.default_rng(seed)
-  shape = (problems, samples)
-  index = np.arange(problems)
-  index[2::3] = index[0::3]
-  return reference.rollouts(
-    correct=rng.random(shape) < rng.random((problems, 1)),
-    length=rng.integers(1, tokens + 1, shape),
-    tokens=tokens,
-    truncated=rng.random(shape) < 0.3,
-    answered=rng.random(shape) < 0.8,
-    think_closed=rng.random(shape) < 0.8,
-    response_ids=rng.integers(0, 3, (*shape, tokens)),
-    problem_index=index,
-  )
-
+from tests.objectives.shaping.remembering_cases import (
+  DE,
+  GRID,
+  PARTS,
+  VERDICTS,
+  lengths,
+  price,
+  records,
+)
 
 # HAPO. One problem, h = 100. cos(pi/4) = 0.707107, cos(3 pi/8) = 0.382683,
 # cos(5 pi/8) = -0.382683, cos(3 pi/4) = -0.707107.
@@ -232,16 +183,6 @@ def test_published_price():
   np.testing.assert_allclose(memory.shared['penalty'], 0.00138, rtol=1e-6)
 
 
-# Right within, at and beyond 5 tokens; wrong within and beyond; an answer
-# without </think>; </think> without an answer; right but without </think>.
-VERDICTS = reference.rollouts(
-  correct=[[1, 1, 1, 0, 0, 0, 0, 1]],
-  length=[[4, 5, 6, 4, 6, 4, 4, 4]],
-  think_closed=[[1, 1, 1, 1, 1, 0, 1, 0]],
-  answered=[[1, 1, 1, 1, 1, 1, 0, 1]],
-)
-
-
 def test_laser():
   reward = remembering.laser(VERDICTS, target_length=5)
   np.testing.assert_array_equal(reward, [[1.5, 1.5, 1, -0.5, -0.5, -1, -1, -1]])
@@ -386,146 +327,6 @@ def test_candidates(lower, upper, step, length, chosen):
   np.testing.assert_array_equal(
     memory.shared['adaptive_length'], [9, 9, chosen]
   )
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-@pytest.mark.parametrize(
-  ('name', 'keys'),
-  [
-    ('hapo', {'weight': 0.7}),
-    ('hapo_linear', {'weight': 1.3, 'tolerance': 0.2}),
-  ],
-)
-def test_records_equal_the_loops(name, keys, seed):
-  part = jax.jit(functools.partial(getattr(remembering, name), **keys))
-  shortest, values = np.full(12, np.inf), set()
-  for batch in range(4):
-    rollouts = random(4 * seed + batch, tokens=60)
-    reward, memory = part(rollouts, records(*shortest))
-    ours = memory.problem['shortest']
-    wanted, shortest = getattr(expected, name)(rollouts, shortest, **keys)
-    np.testing.assert_allclose(reward, wanted, atol=1e-6)
-    np.testing.assert_array_equal(ours, np.array(shortest, np.float32))
-    np.testing.assert_array_equal(ours[2::3], ours[0::3])
-    values |= set(np.unique(np.round(wanted, 5)))
-  assert len(values) > 15
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_price_equals_the_loops(seed):
-  keys = {'rate': 0.03, 'reference': 0.4}
-  memory, wanted = price(0.01), 0.01
-  for batch in range(4):
-    rollouts = random(4 * seed + batch)
-    reward, memory = remembering.adaptive_penalty(rollouts, memory, **keys)
-    terms, wanted = expected.adaptive_penalty(rollouts, wanted, **keys)
-    np.testing.assert_allclose(reward, terms, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(
-      memory.shared['penalty'], wanted, rtol=1e-5, atol=1e-7
-    )
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_laser_equals_the_loops(seed):
-  rollouts = random(seed, problems=30)
-  adaptive = [3, 5, 4]
-  np.testing.assert_array_equal(
-    remembering.laser(rollouts, target_length=6, bonus=0.3),
-    np.float32(expected.laser(rollouts, 6, 0.3)),
-  )
-  reward, _ = FAST['laser_d'](rollouts, lengths(*adaptive))
-  np.testing.assert_array_equal(
-    reward, expected.laser_d(rollouts, adaptive, 0.5)
-  )
-  reward_de, _ = FAST['laser_de'](rollouts, lengths(*adaptive))
-  wanted = expected.laser_de(rollouts, adaptive, 2, 0.5, 0.5)
-  np.testing.assert_array_equal(reward_de, wanted)
-  assert set(np.unique(wanted)) == {-1, -0.5, 0, 1, 1.5}
-
-
-@pytest.mark.parametrize('samples', [1, 3, 8])
-@pytest.mark.parametrize('seed', [0, 1, 2, 3])
-def test_observed_lengths_equal_the_loops(seed, samples):
-  rollouts = random(seed, problems=6, samples=samples)
-  adaptive = OBSERVE(rollouts, lengths(3, 3, 3)).shared['adaptive_length']
-  wanted = expected.laser_d_observe(rollouts, [3, 3, 3], **GRID)
-  np.testing.assert_array_equal(adaptive, wanted)
-
-
-@pytest.mark.parametrize('name', PARTS)
-def test_jit_equals_eager(name):
-  rollouts, start = random(7, problems=3), START[name]
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7),
-    FAST[name](rollouts, start),
-    PARTS[name](rollouts, start),
-  )
-
-
-def test_jit_equals_eager_without_memory():
-  part = functools.partial(remembering.laser, target_length=5)
-  np.testing.assert_array_equal(jax.jit(part)(VERDICTS), part(VERDICTS))
-
-
-CASES = {
-  'all_right': {'correct': np.ones((3, 4)), 'length': np.full((3, 4), 5)},
-  'all_wrong': {'correct': np.zeros((3, 4)), 'length': np.full((3, 4), 5)},
-  'one_sample': {'correct': [[1], [0], [1]], 'length': [[1], [9], [3]]},
-  'one_token': {'correct': np.eye(3, 4), 'length': np.ones((3, 4))},
-  'no_token': {'correct': np.eye(3, 4), 'length': np.zeros((3, 4))},
-  'all_truncated': {
-    'correct': np.zeros((3, 4)),
-    'length': np.full((3, 4), 9),
-    'truncated': np.ones((3, 4)),
-    'think_closed': np.zeros((3, 4)),
-    'answered': np.zeros((3, 4)),
-  },
-}
-
-
-@pytest.mark.parametrize('case', CASES)
-@pytest.mark.parametrize('name', PARTS)
-def test_degenerate_batches_are_finite(name, case):
-  rollouts = reference.rollouts(**CASES[case], tokens=9)
-  memory = START[name]
-  for _ in range(2):
-    reward, memory = FAST[name](rollouts, memory)
-    assert reward.dtype == np.float32
-    assert reward.shape == rollouts.correct.shape
-    assert np.isfinite(reward).all()
-    assert not np.isnan(
-      np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(memory)])
-    ).any()
-
-
-@pytest.mark.parametrize('case', ['all_wrong', 'all_truncated'])
-@pytest.mark.parametrize('name', ['hapo', 'hapo_linear'])
-def test_nothing_right_sets_no_record(name, case):
-  rollouts = reference.rollouts(**CASES[case])
-  reward, memory = PARTS[name](rollouts, START[name])
-  assert not np.asarray(reward)[0].any()
-  np.testing.assert_array_equal(memory.problem['shortest'], [np.inf, 5, 5])
-
-
-def test_all_truncated_has_no_valid_format():
-  rollouts = reference.rollouts(**CASES['all_truncated'], tokens=9)
-  for name in ('laser_d', 'laser_de'):
-    reward, _ = PARTS[name](rollouts, START[name])
-    np.testing.assert_array_equal(reward, np.full((3, 4), -1))
-  reward = remembering.laser(rollouts, target_length=9)
-  np.testing.assert_array_equal(reward, np.full((3, 4), -1))
-
-
-@pytest.mark.parametrize('name', PARTS)
-def test_memory_keeps_its_shape(name):
-  # Otherwise each batch would compile the step anew.
-  memory = START[name]
-  _, after = FAST[name](random(3, problems=3), memory)
-  assert jax.tree.structure(after) == jax.tree.structure(memory)
-  for old, new in zip(
-    jax.tree.leaves(memory), jax.tree.leaves(after), strict=True
-  ):
-    assert (old.shape, old.dtype) == (new.shape, new.dtype)
 
 
 def test_companions():
