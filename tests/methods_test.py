@@ -21,7 +21,7 @@ from lrm_jax.objectives import recipe as recipes
 from lrm_jax.objectives import tables
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards.pool import Grader
-from tests import methods_table
+from tests import bits, methods_table
 from tests.objectives import reference
 from tests.objectives.reference import shaping_capped
 
@@ -90,14 +90,6 @@ def advance(built, workdir):
   return jsonl.read_rows(workdir / 'metrics.jsonl')
 
 
-def assert_same_bits(found, expected):
-  assert jax.tree.structure(found) == jax.tree.structure(expected)
-  for a, b in zip(
-    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
-  ):
-    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
@@ -112,7 +104,7 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
   assert trained, 'no step had anything to learn from'
   assert all(math.isfinite(row['grad_norm']) for row in trained)
   with pytest.raises(AssertionError):
-    assert_same_bits(jax.device_get(whole.state.params), start)
+    bits.assert_same(jax.device_get(whole.state.params), start)
 
   shutil.rmtree(tmp_path / 'checkpoints' / '20')
   resumed = experiment.build(config, grader)
@@ -123,13 +115,13 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
   checkpoints.close()
   assert int(resumed.state.step) == 10
   again = advance(resumed, tmp_path)
-  assert_same_bits(resumed.state, whole.state)
+  bits.assert_same(resumed.state, whole.state)
   memory, ids = whole.memory.get_state()
-  assert_same_bits(resumed.memory.get_state()[0], memory)
+  bits.assert_same(resumed.memory.get_state()[0], memory)
   if memory:
     untouched = MemoryStore(whole.recipe.start_memory()).like(len(ids))
     with pytest.raises(AssertionError):
-      assert_same_bits(memory, untouched)
+      bits.assert_same(memory, untouched)
   assert resumed.memory.get_state()[1] == ids
   assert resumed.sampled_tokens == whole.sampled_tokens
   timed = ('seconds', 'tokens_per_second', 'compilations')

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.tokenization import base
+from tests import bits
 from tests.checkpoints.hf_models import assert_same, refusal, write_shards
 from tests.models import tiny
 from tests.tokenization import tiny as tiny_tokenizer
@@ -144,7 +145,7 @@ def test_an_earlier_model_is_replaced_as_a_whole(untied):
 
 
 def test_a_failure_leaves_the_earlier_model(untied, monkeypatch):
-  before = {p.name: p.read_bytes() for p in untied.iterdir()}
+  before = bits.digests(untied)
   config = tiny.make_config()
   params = tiny.make_params(config)
 
@@ -153,12 +154,12 @@ def test_a_failure_leaves_the_earlier_model(untied, monkeypatch):
 
   monkeypatch.setattr('safetensors.numpy.save_file', fail)
   assert 'No space left' in refusal(huggingface.save, untied, config, params)
-  assert {p.name: p.read_bytes() for p in untied.iterdir()} == before
+  assert bits.digests(untied) == before
   assert [p.name for p in untied.parent.iterdir()] == [untied.name]
 
 
 def test_a_failure_between_the_two_renames_restores(untied, monkeypatch):
-  before = {p.name: p.read_bytes() for p in untied.iterdir()}
+  before = bits.digests(untied)
   rename = pathlib.Path.rename
 
   def fail_for_part(path, target):
@@ -169,7 +170,7 @@ def test_a_failure_between_the_two_renames_restores(untied, monkeypatch):
   monkeypatch.setattr(pathlib.Path, 'rename', fail_for_part)
   config = tiny.make_config()
   refusal(huggingface.save, untied, config, tiny.make_params(config))
-  assert {p.name: p.read_bytes() for p in untied.iterdir()} == before
+  assert bits.digests(untied) == before
   assert [p.name for p in untied.parent.iterdir()] == [untied.name]
 
 

@@ -11,6 +11,7 @@ from lrm_jax import optim
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.errors import UserError
 from lrm_jax.structs import TrainState
+from tests import bits
 
 # With states that are empty, and leaves that are masked out.
 OPTIMIZER = optim.make_optimizer(
@@ -46,15 +47,6 @@ def _state(seed=0, step=0, width=3):
   # No leaf of the optimizer is a plain zero.
   opt_state = jax.tree.map(lambda x: x + jnp.asarray(2, x.dtype), opt_state)
   return TrainState(jnp.int32(step), params, opt_state)
-
-
-def _assert_equal(found, expected):
-  assert jax.tree.structure(found) == jax.tree.structure(expected)
-  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-  for a, b in pairs:
-    assert a.dtype == b.dtype
-    assert a.shape == b.shape
-    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def _restore(workdir, step, like=None):
@@ -93,7 +85,7 @@ def test_what_is_saved_comes_back(tmp_path):
   checkpoints.save(7, state, host)
   checkpoints.close()
   found, found_host = _restore(tmp_path, 7)
-  _assert_equal(found, state)
+  bits.assert_same(found, state)
   assert found.step == 7
   assert found.step.dtype == jnp.int32
   assert found_host == host
@@ -106,7 +98,7 @@ def test_memory_beside_the_state_may_be_empty(tmp_path):
   checkpoints.close()
   like = {'train': _state(), 'memory': {}}
   found, host = _restore(tmp_path, 1, like)
-  _assert_equal(found, tree)
+  bits.assert_same(found, tree)
   assert host == {}
 
 
@@ -144,7 +136,7 @@ def test_the_newest_are_kept(tmp_path):
   assert _latest_step(tmp_path) == 10
   for step in (6, 10):
     found, host = _restore(tmp_path, step)
-    _assert_equal(found, _state(step, step))
+    bits.assert_same(found, _state(step, step))
     assert host == {'cursors': [step, 0]}
 
 
@@ -154,7 +146,7 @@ def test_a_step_is_written_once(tmp_path):
   checkpoints.save(3, _state(4, 3), {'n': 2})
   checkpoints.close()
   found, host = _restore(tmp_path, 3)
-  _assert_equal(found, _state(3, 3))
+  bits.assert_same(found, _state(3, 3))
   assert host == {'n': 1}
 
 
@@ -172,7 +164,7 @@ def test_unfinished_and_strange_folders_are_no_steps(tmp_path):
   checkpoints.close()
   assert _latest_step(tmp_path) == 4
   found, _ = _restore(tmp_path, 4)
-  _assert_equal(found, _state(4, 4))
+  bits.assert_same(found, _state(4, 4))
 
 
 @pytest.mark.parametrize(

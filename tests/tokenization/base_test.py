@@ -7,6 +7,7 @@ import pytest
 
 from lrm_jax.errors import UserError
 from lrm_jax.tokenization import base, hf, spm
+from tests import bits
 from tests.tokenization import tiny
 
 WRITERS = {'spm': tiny.write_spm, 'hf': tiny.write_hf}
@@ -78,8 +79,7 @@ def test_save_copies_the_files(directory, tmp_path):
   tokenizer = base.load(directory)
   copy = tmp_path / 'deep' / 'copy'
   tokenizer.save(copy)
-  for path in copy.iterdir():
-    assert path.read_bytes() == (directory / path.name).read_bytes()
+  assert bits.digests(copy).items() <= bits.digests(directory).items()
   assert not (copy / 'model.safetensors').exists()
   again = base.load(copy)
   assert type(again) is type(tokenizer)
