@@ -9,14 +9,14 @@ from configs import objectives, r1
 
 def get_config():
   return r1.r1(
-    objectives.disco_ratio(cap=8192),  # paper
-    problems=128,  # paper
-    samples=8,  # paper
-    mini_batches=4,  # paper: 32 problems each
+    objectives.disco_ratio(cap=8192),  # released script
+    problems=128,  # released script
+    samples=8,  # released script
+    mini_batches=4,  # released script: 32 problems each
     room=8192,  # the cap
-    learning_rate=2e-6,  # paper
+    learning_rate=2e-6,  # released script
     steps=1002,  # not stated; of DRPO's script
-    temperature=0.6,  # paper
+    temperature=0.6,  # released script
     eval_samples=16,  # paper
     eval_room=8192,  # paper
   )

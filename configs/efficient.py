@@ -7,6 +7,21 @@ are.
 from configs.objectives import compose, constant, hinge, k3
 
 CLIP_HIGHER = dict(name='ppo_clip', low=0.2, high=0.28)
+# TRL's group deviation.
+TRL_GROUP = dict(name='group', ddof=1, eps=1e-4)
+
+
+def _early_verl(kl=0.001):
+  """What verl did until early 2025, as in the code of L1 and Laser.
+
+  A mean over tokens (there of each micro-batch, which depends on how a batch
+  is cut; here of the whole mini-batch), one clip, and an entropy bonus unless
+  a script turns it off.
+  """
+  return dict(
+    regularizers=k3(kl) | dict(entropy=dict(coefficient=0.001)),
+    aggregate=dict(name='token_mean'),
+  )
 
 
 def dler(cap):
@@ -104,7 +119,8 @@ def hapo(cap):
   return compose(
     budget=constant(cap),
     shaping=dict(outcome=dict(), hapo=dict(weight=1.0)),
-    regularizers=k3(0.04),
+    advantage=dict(TRL_GROUP),
+    regularizers=k3(0.04),  # TRL's default then, from memory
   )
 
 
@@ -113,7 +129,8 @@ def hapo_linear(cap):
   return compose(
     budget=constant(cap),
     shaping=dict(outcome=dict(), hapo_linear=dict(weight=1.0)),
-    regularizers=k3(0.04),
+    advantage=dict(TRL_GROUP),
+    regularizers=k3(0.04),  # as above
   )
 
 
@@ -125,7 +142,7 @@ def adaptive_penalty(cap, initial, rate, reference):
       outcome=dict(),
       adaptive_penalty=dict(initial=initial, rate=rate, reference=reference),
     ),
-    regularizers=k3(0.001),
+    regularizers=k3(0.001),  # released code
   )
 
 
@@ -159,7 +176,7 @@ def cosine(cap, n=40, margin=16):
     budget=constant(cap),
     shaping=dict(cosine=dict(margin=margin)),
     bonuses=dict(repetition=dict(n=n, penalty=-0.05, discount=0.99)),
-    regularizers=k3(0.01),
+    regularizers=k3(0.01),  # the paper's 0.01, with PPO; the estimator is ours
   )
 
 
@@ -176,7 +193,7 @@ def l1(cap, low, high, alpha=3e-4):
     budget=constant(cap),
     target=dict(name='uniform_target', low=low, high=high),
     shaping=dict(outcome=dict(), l1_exact=dict(alpha=alpha)),
-    regularizers=k3(0.001),
+    **_early_verl(),
   )
 
 
@@ -186,7 +203,7 @@ def l1_max(cap, low, high, alpha=3e-4):
     budget=constant(cap),
     target=dict(name='uniform_target', low=low, high=high),
     shaping=dict(l1_max=dict(alpha=alpha)),
-    regularizers=k3(0.001),
+    **_early_verl(),
   )
 
 
@@ -206,21 +223,25 @@ def kimi(cap, coefficient=0.4):
 
 
 def arora_zanette(cap, alpha):
-  """RLOO with a sigmoid of the length (2502.04463)."""
+  """RLOO with a sigmoid of the length (2502.04463); a mean per response.
+
+  The denominator is ours; verl's RLOO, in `objectives.py`, takes a mean over
+  tokens.
+  """
   return compose(
     budget=constant(cap),
     shaping=dict(sigmoid_length=dict(alpha=alpha)),
     advantage=dict(name='leave_one_out'),
-    regularizers=k3(0.001),
+    regularizers=k3(0.001),  # paper; the estimator is ours
   )
 
 
-def shorter_better(cap, beta=0.001, kl=0.0):
+def shorter_better(cap, beta=0.001, kl=0.001):
   """ShorterBetter (2504.21370): as long as the shortest right response."""
   return compose(
     budget=constant(cap),
     shaping=dict(shorter_better=dict(alpha=2.0, beta=beta)),
-    regularizers=k3(kl) if kl else {},
+    **_early_verl(kl),
   )
 
 
@@ -247,7 +268,7 @@ def _laser(cap, shaping):
     budget=constant(cap),
     shaping=shaping,
     loss=dict(CLIP_HIGHER),
-    regularizers=k3(0.001) | dict(entropy=dict(coefficient=0.001)),
+    **_early_verl(),
   )
 
 
@@ -256,7 +277,7 @@ def think_prune(caps, lengths):
   return compose(
     budget=dict(name='stages', caps=caps, lengths=lengths),
     target=dict(name='cap_target'),
-    regularizers=k3(0.001),
+    regularizers=k3(0.001),  # paper; the denominator is ours
   )
 
 
@@ -280,6 +301,6 @@ def lc_r1(cap, separator):
     shaping=dict(outcome=dict(), valid_format=dict(), relative_length=dict()),
     advantage=dict(name='group_mean'),
     bonuses=dict(close_thinking=dict()),
-    regularizers=k3(0.04),
+    regularizers=k3(0.04),  # paper
     aggregate=dict(name='token_mean'),
   )

@@ -5,9 +5,10 @@ on the model, lengths above all, is an argument. `lrm_jax/objectives/` has every
 formula with its source.
 
 A part that is not named is that of GRPO in its paper, with the deviation as
-verl takes it. Papers that were run on verl also clip twice, at 3 for negative
-advantages, unless their script says otherwise; that is stated here where we
-know it, and one update per batch never gets there.
+verl takes it; where a paper's code could not be read, denominator and KL
+estimator are so ours. Later versions of verl also clip negative advantages a
+second time, at 3 by default: a number that a script states is stated here, the
+default is left out, and one update per batch never gets there.
 """
 
 from ml_collections import config_dict
@@ -47,7 +48,7 @@ def k3(coefficient):
 
 
 def grpo(cap):
-  """GRPO (2402.03300): group z-score, clip 0.2, beta 0.04."""
+  """GRPO (2402.03300): group z-score, clip 0.2, beta 0.04 (from memory)."""
   return compose(budget=constant(cap), regularizers=k3(0.04))
 
 

@@ -94,18 +94,20 @@ def check_target(
   config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
 ) -> None:
   """A target that no prompt states, or a place for one that never comes."""
-  is_stated = prompts.states_target(config.data.instruction)
-  is_drawn = recipe.target.func is not targets.no_target
-  if is_stated != is_drawn:
+  function, instruction = recipe.target.func, config.data.instruction
+  is_level = function is targets.level_target
+  wanted = ['{level}' if is_level else '{target}']
+  if function is targets.no_target:
+    wanted = []
+  if [place for place in prompts.PLACES if place in instruction] != wanted:
     raise UserError(
-      f'objective.target and data.instruction={config.data.instruction!r}: '
-      'a target needs {target} or {level} in the instruction, and the other '
-      'way round; change one of them'
+      f'objective.target.name={function.__name__!r} and data.instruction='
+      f'{instruction!r}: of {", ".join(prompts.PLACES)} the instruction must '
+      f'have {wanted[0] if wanted else "neither"}; change one of them'
     )
   # Levels are counted from 0, tokens from 1.
-  is_level = '{level}' in config.data.instruction
   low, high = (0, 2) if is_level else (1, math.inf)
-  if is_stated and not low <= config.eval.target <= high:
+  if wanted and not low <= config.eval.target <= high:
     raise UserError(
       f'eval.target={config.eval.target}: what the prompts of an evaluation '
       f'ask for; give {"a level, 0 to 2" if is_level else "at least 1 token"}'

@@ -21,6 +21,17 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
       {'data.instruction': 'n={target}'},
       ('objective.target', 'data.instruction'),
     ),
+    # A level where tokens are meant, and the other way round.
+    (
+      'l1',
+      {'data.instruction': '{level}'},
+      ("objective.target.name='uniform_target'", 'must have {target};'),
+    ),
+    (
+      'tldr',
+      {'data.instruction': 'n={target}'},
+      ("objective.target.name='level_target'", 'must have {level};'),
+    ),
     # A budget that leaves the room at a later step only.
     ('siri', {'objective.budget.high': 161}, ('161', 'train.max_tokens')),
     ('siri', {'objective.budget.low': 0}, ('low',)),

@@ -24,6 +24,8 @@ THINK_OPEN = '<think>'
 THINK_CLOSE = '</think>'
 # How long to think, in words: levels 0, 1 and 2.
 LEVELS = ('short', 'medium', 'long')
+# Where an instruction states a target: in tokens, or as a level.
+PLACES = ('{target}', '{level}')
 
 # The directive for mathematics that the README of DeepSeek-R1 recommends.
 R1_INSTRUCTION = (
@@ -76,7 +78,7 @@ def state_target(instruction: str, target: int) -> str:
 
 def states_target(instruction: str) -> bool:
   """Whether an instruction has a place for a target."""
-  return '{target}' in instruction or '{level}' in instruction
+  return any(place in instruction for place in PLACES)
 
 
 def encode_prompt(

@@ -330,13 +330,12 @@ def _terms(objective: dict) -> tuple[Term, ...]:
 
 def _check_neighbours(objective: dict) -> None:
   """Refuses parts without the others that they are defined with."""
+  target = objective['target']['name']
   for name in _TARGETED:
-    if name in objective['shaping'] and (
-      objective['target']['name'] == 'no_target'
-    ):
+    if name in objective['shaping'] and target in ('no_target', 'level_target'):
       raise UserError(
-        f"{_WHERE}.target = 'no_target': {name} rewards what the prompt asks "
-        'for; choose another target'
+        f'{_WHERE}.target = {target!r}: {name} rewards the tokens that the '
+        'prompt asks for; choose another target'
       )
   for (part, name), needs in _NEEDS.items():
     section = objective[part]

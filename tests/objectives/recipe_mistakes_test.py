@@ -56,8 +56,16 @@ def choices(part):
     ),
     (
       {'shaping': {'outcome': {}, 'l1_exact': {}}},
-      "config.objective.target = 'no_target': l1_exact rewards what the prompt "
-      'asks for; choose another target',
+      "config.objective.target = 'no_target': l1_exact rewards the tokens "
+      'that the prompt asks for; choose another target',
+    ),
+    (
+      {
+        'shaping': {'l1_max': {}},
+        'target': {'name': 'level_target'},
+      },
+      "config.objective.target = 'level_target': l1_max rewards the tokens "
+      'that the prompt asks for; choose another target',
     ),
     (
       {'regularizers': {'kl_hinge': {'coefficient': 0.5}}},

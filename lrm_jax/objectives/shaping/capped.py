@@ -215,8 +215,8 @@ def format_length(
 
   `y` rises to 1 at the turning point and falls to -1 at the cap, so this
   pays for length up to there. `correct` is never looked at: right and wrong
-  get the same. A truncated response with an answer gets `f - 1`, one without
-  gets -1. A whole reward, within [-1, 2].
+  get the same. With p < 1 a truncated response with an answer gets `f - 1`, one
+  without gets -1. A whole reward, within [-1, 2].
 
   Source: RL without ground truth, arXiv 2505.19439, with a cap of 3072 tokens
   and a turning point of 0.5.
@@ -319,7 +319,11 @@ def tldr(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: a beta is negative.
   """
+  ranges.NOT_NEGATIVE.check('tldr', short=short, medium=medium, long=long)
   betas = jnp.asarray([short, medium, long], jnp.float32)
   level = jnp.clip(jnp.asarray(rollouts.target), 0, 2)
   value = 1 - betas[level][:, None] * _used(rollouts)

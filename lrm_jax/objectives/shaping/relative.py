@@ -109,7 +109,11 @@ def kimi(rollouts: Rollouts, *, coefficient: float = 0.4) -> jax.Array:
 
   Returns:
     The term `[B, G]`.
+
+  Raises:
+    UserError: the coefficient is negative.
   """
+  ranges.NOT_NEGATIVE.check('kimi', coefficient=coefficient)
   length = _length(rollouts)
   shortest = jnp.min(length, axis=1, keepdims=True)
   span = jnp.max(length, axis=1, keepdims=True) - shortest
@@ -250,7 +254,10 @@ def decoupled_length(
   cap = jnp.maximum(jnp.asarray(rollouts.cap), 1)[:, None]
   # At most 0 where it counts; a shorter wrong one must not overflow.
   saved = jnp.minimum(best - length, 0)
-  return jnp.where(right, jnp.exp(saved / (cap * temperature)), 0)
+  # Never 0, however long: `class_share` tells right from wrong by it.
+  least = jnp.finfo(jnp.float32).tiny
+  reward = jnp.maximum(jnp.exp(saved / (cap * temperature)), least)
+  return jnp.where(right, reward, 0)
 
 
 def conciseness(

@@ -13,7 +13,7 @@ import numpy as np
 
 from lrm_jax import masking
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import repetition
+from lrm_jax.objectives import ranges, repetition
 from lrm_jax.structs import Memory, Rollouts
 
 # HAPO, released code: no right answer loses more than this, so that it stays
@@ -53,7 +53,11 @@ def hapo(
 
   Returns:
     The term `[B, G]`, and the memory with the records of this batch.
+
+  Raises:
+    UserError: the weight is negative.
   """
+  ranges.NOT_NEGATIVE.check('hapo', weight=weight)
   known, saved = _saved(rollouts, memory)
   # cos(pi/2 L/h) as the sine of what is missing: exactly 0 at L = h.
   bonus = jnp.sin(jnp.pi / 2 * jnp.maximum(saved, -1))
@@ -88,7 +92,11 @@ def hapo_linear(
 
   Returns:
     The term `[B, G]`, and the memory with the records of this batch.
+
+  Raises:
+    UserError: a key is negative.
   """
+  ranges.NOT_NEGATIVE.check('hapo_linear', weight=weight, tolerance=tolerance)
   known, saved = _saved(rollouts, memory)
   over = jnp.maximum(-saved - tolerance, 0)
   right = jnp.maximum(saved, 0) + jnp.maximum(-over, _HAPO_FLOOR_RIGHT)
@@ -148,8 +156,7 @@ def adaptive_penalty_start(*, initial: float) -> Memory:
   Raises:
     UserError: a negative price.
   """
-  if initial < 0:
-    raise UserError(f'adaptive_penalty: initial = {initial}; give at least 0')
+  ranges.NOT_NEGATIVE.check('adaptive_penalty', initial=initial)
   return Memory(shared={'penalty': np.float32(initial)}, problem={})
 
 
@@ -164,8 +171,7 @@ def laser(
 
   The format is valid if `</think>` was written and an answer found, whatever
   that answer is worth; the released code asks for a box and a closing phrase
-  of its prompt instead. Truncated responses are treated as the others: most
-  have no valid format.
+  of its prompt instead. Most truncated responses have none.
 
   Source: Laser, arXiv 2505.15612; scores and bonus as in the released code,
   with targets of 2048, 4096 and 8192 tokens.
@@ -177,7 +183,11 @@ def laser(
 
   Returns:
     The reward `[B, G]`.
+
+  Raises:
+    UserError: the target is below one token.
   """
+  ranges.COUNT.check('laser', target_length=target_length)
   right, _ = _verdicts(rollouts)
   is_short = jnp.asarray(rollouts.length) <= target_length
   return _scores(rollouts) + bonus * (right & is_short)
@@ -242,25 +252,22 @@ def laser_de(
           -0.5 + bonus * [L > L_A(tier) and not repetitive]      wrong
           -1                                                     no valid format
 
-  So a wrong response that went beyond its tier's length gets as much as
-  -0.5 + bonus, 0 by default: long attempts cost nothing where short ones
-  fail. Those without a valid format get no bonus.
+  So a wrong response that went beyond its tier's length gets -0.5 + bonus, 0
+  by default: long attempts cost nothing where short ones fail. A response is
+  repetitive if more than `threshold` of its tokens stand in a repeated n-gram
+  (`repetition.repeated_tokens`). That criterion is a reconstruction: the
+  released code looks for a 4-gram that occurs three times, two of them less
+  than a third of the response apart.
 
-  A response is repetitive if more than `threshold` of its tokens stand in a
-  repeated n-gram (`repetition.repeated_tokens`). That criterion is a
-  reconstruction: the released code looks for a 4-gram that occurs three times,
-  two of them less than a third of the response apart.
-
-  Source: Laser-DE, arXiv 2505.15612, numbers as in `laser_d`; `ngram` and
-  `threshold` have no published value.
+  Source: Laser-DE, arXiv 2505.15612, numbers as in `laser_d`, none published
+  for `ngram` and `threshold`.
 
   Args:
     rollouts: `correct`, `answered`, `think_closed`, `length`, `response_ids`.
-    memory: `shared['adaptive_length']`, `[3]` int32 response tokens for easy,
-      medium and hard groups.
-    lower: the smallest adaptive length; read by `laser_d_observe`.
-    upper: the largest, also before anything was observed.
-    step: between two candidates; read by `laser_d_observe`.
+    memory: as for `laser_d`.
+    lower: as for `laser_d`.
+    upper: likewise.
+    step: likewise.
     ngram: tokens of an n-gram.
     threshold: largest share of repeated tokens that is not repetitive, of the
       response's tokens, in [0, 1].
@@ -268,7 +275,11 @@ def laser_de(
 
   Returns:
     The reward `[B, G]`, and the memory as it was.
+
+  Raises:
+    UserError: the threshold is no share.
   """
+  ranges.SHARE.check('laser_de', threshold=threshold)
   del lower, upper, step
   right, wrong = _verdicts(rollouts)
   is_long = jnp.asarray(rollouts.length) > _allowed(rollouts, memory)
@@ -290,8 +301,7 @@ def laser_d_start(*, lower: int, upper: int, step: int) -> Memory:
       f'laser: lower = {lower}, upper = {upper} response tokens; give '
       '1 <= lower <= upper'
     )
-  if step < 1:
-    raise UserError(f'laser: step = {step} response tokens; give at least 1')
+  ranges.COUNT.check('laser', step=step)
   allowed = np.full(_LASER_TIERS, upper, np.int32)
   return Memory(shared={'adaptive_length': allowed}, problem={})
 

@@ -223,6 +223,7 @@ def test_tldr_literal():
     ('format_length', {'turning_point': 1.5}, '1.5; give one above 0, up to 1'),
     ('l1_exact', {'alpha': -1.0}, '-1.0; give at least 0'),
     ('l1_max', {'alpha': -1.0}, '-1.0; give at least 0'),
+    ('tldr', {'medium': -1.0}, '-1.0; give at least 0'),
   ],
 )
 def test_refused(name, change, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
+from lrm_jax.objectives import advantages
 from lrm_jax.objectives.shaping import relative
 from tests.objectives import reference
 from tests.objectives.shaping.relative_cases import (
@@ -164,7 +165,16 @@ def test_decoupled_length_at_extreme_temperatures():
   reward = relative.decoupled_length(rollouts, temperature=float('inf'))
   np.testing.assert_array_equal(reward, [[1, 0, 1]])
   reward = relative.decoupled_length(rollouts, temperature=1e-30)
-  np.testing.assert_array_equal(reward, [[1, 0, 0]])
+  np.testing.assert_array_equal(reward, [[1, 0, np.float32(2.0**-126)]])
+
+
+def test_the_longest_right_response_is_still_no_wrong_one():
+  # exp(-0.9 / 0.008) = 1e-49 has no float32.
+  rollouts = one_group([1, 1, 1, 0], [100, 900, 1000, 500], 1000)
+  reward = relative.decoupled_length(rollouts, temperature=0.008)
+  share = advantages.class_share(reward, np.ones((1, 4, 1)))
+  np.testing.assert_array_equal(np.sign(share), [[1, 1, 1, -1]])
+  np.testing.assert_allclose(share, [[1, 0, 0, -1]], atol=1e-6)
 
 
 # Half right at step 3 of 4: s + p = 2 / 4 + 1/2 = 1. The scores count as 1,
@@ -239,6 +249,7 @@ def test_a_missing_measure(name, measure, measures, given):
     ('group_lambda', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
     ('group_lambda', {'floor': -1.0}, 'floor = -1.0; give at least 0'),
     ('sigmoid_length', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
+    ('kimi', {'coefficient': -1.0}, 'coefficient = -1.0; give at least 0'),
     ('alp', {'beta': -1.0}, 'beta = -1.0; give at least 0'),
     ('shorter_better', {'alpha': -1.0}, 'alpha = -1.0; give at least 0'),
     ('shorter_better', {'beta': -1.0}, 'beta = -1.0; give at least 0'),

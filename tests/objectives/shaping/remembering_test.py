@@ -12,9 +12,11 @@ from tests.objectives.shaping.remembering_cases import (
   DE,
   GRID,
   PARTS,
+  START,
   VERDICTS,
   lengths,
   price,
+  random,
   records,
 )
 
@@ -345,12 +347,32 @@ def test_companions():
   [
     ({'lower': 0}, 'lower = 0, upper = 10 response tokens; give 1 <= lower'),
     ({'lower': 11}, 'lower = 11, upper = 10 response tokens'),
-    ({'step': 0}, 'step = 0 response tokens; give at least 1'),
+    ({'step': 0}, 'laser: step = 0; give at least 1'),
   ],
 )
 def test_grids_that_are_refused(change, message):
   with pytest.raises(UserError, match=message):
     remembering.laser_d_start(**GRID | change)
+
+
+@pytest.mark.parametrize(
+  ('name', 'keys', 'message'),
+  [
+    ('hapo', {'weight': -1.0}, 'weight = -1.0; give at least 0'),
+    ('hapo_linear', {'weight': -1.0}, 'weight = -1.0; give at least 0'),
+    ('hapo_linear', {'tolerance': -0.1}, 'tolerance = -0.1; give at least 0'),
+    ('laser_de', DE | {'threshold': 1.5}, 'threshold = 1.5; give one from 0'),
+  ],
+)
+def test_numbers_that_are_refused(name, keys, message):
+  part = getattr(remembering, name)
+  with pytest.raises(UserError, match=f'^{name}: {message}'):
+    part(random(0, problems=3), START[name], **keys)
+
+
+def test_a_target_below_one_token_is_refused():
+  with pytest.raises(UserError, match='^laser: target_length = 0; give'):
+    remembering.laser(random(0), target_length=0)
 
 
 def test_a_negative_price_is_refused():
