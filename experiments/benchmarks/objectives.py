@@ -5,7 +5,8 @@
 Synthetic rollouts of B=128 problems, G=16 samples and T=8192 tokens go through
 phases 4 to 6 of every method in `configs/tiny/`, from NumPy to NumPy as the
 trainer does it, with its revision and what its regularizers make of a whole
-mini-batch. Measures read texts on the host and are part of verification.
+mini-batch. Measures, which read texts on the host while answers are verified,
+have a column of their own: those of SAMPLED responses, times B * G / SAMPLED.
 
 A step of this size is what the rates in `step.json` (the tiny LRM on two
 cores) make of its tokens: the cheapest model there is, so for any other the
@@ -20,16 +21,20 @@ import time
 import jax
 import numpy as np
 
-from lrm_jax import configuration, jsonl, train_step
+from lrm_jax import assets, configuration, jsonl, train_step
 from lrm_jax.objectives import recipe as recipe_lib
+from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.reporting import tables
 from lrm_jax.structs import Rollouts
+from lrm_jax.tokenization import base as tokenization
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 B, G, T = 128, 16, 8192
 REPEATS = 3
+SAMPLED = 64  # responses whose texts are measured
+TRACE = 'a:7+2=9 b:9+3=12 Wait, b:9+3=12 c:12-5=7 '
 
 
 def make_rollouts(measures: list[str]) -> Rollouts:
@@ -88,6 +93,35 @@ def measure(path: pathlib.Path) -> float:
   return statistics.median(once() for _ in range(REPEATS))
 
 
+def measure_texts(path: pathlib.Path) -> float:
+  """Seconds that the measures of a method take for B * G responses."""
+  recipe = recipe_lib.build(configuration.load(path))
+  if not recipe.measures:
+    return 0.0
+  tokenizer = tokenization.load(assets.resolve('tiny_lrm'))
+  lengths = make_rollouts([]).length.ravel()
+  trace, last = tokenizer.encode(TRACE), tokenizer.encode(' z:50+49=99')
+  total = 0.0
+  for length in lengths[:: lengths.size // SAMPLED]:
+    # The answer comes last: the whole text is searched.
+    ids = (trace * (length // len(trace) + 1))[:length] + last
+    text = tokenizer.decode(ids)
+    response = Response(
+      text=text,
+      ids=ids,
+      thinking=text,
+      thinking_length=len(ids),
+      gold='99',
+      correct=True,
+      tokenizer=tokenizer,
+    )
+    start = time.perf_counter()
+    for part in recipe.measures:
+      part.function(response)
+    total += time.perf_counter() - start
+  return total * B * G / SAMPLED
+
+
 def step_seconds() -> float:
   """Sampling and update of as many tokens, at the rates of step.json."""
   rates = json.loads((HERE / 'step.json').read_text('utf-8'))
@@ -101,17 +135,24 @@ def main() -> None:
   found = {}
   for path in sorted((ROOT / 'configs' / 'tiny').glob('*.py')):
     if path.stem not in ('__init__', 'setting'):
-      found[path.stem] = measure(path)
-      share = found[path.stem] / whole
-      print(f'{path.stem}: {found[path.stem]:.2f} s, {share:.2%}', flush=True)
+      found[path.stem] = measure(path), measure_texts(path)
+      print(path.stem, *found[path.stem], flush=True)
+  header = ('method', 'seconds', 'of a step', 'measures', 'of a step')
   rows = [
-    (name, f'{seconds:.2f}', f'{seconds / whole:.2%}')
-    for name, seconds in sorted(found.items(), key=lambda item: -item[1])
+    (name, *(text for x in pair for text in (f'{x:.2f}', f'{x / whole:.2%}')))
+    for name, pair in sorted(found.items(), key=lambda item: -item[1][0])
   ]
-  print(tables.markdown(('method', 'seconds', 'of a step'), rows))
+  print(tables.markdown(header, rows))
   jsonl.write_json(
     HERE / 'objectives.json',
-    {'B': B, 'G': G, 'T': T, 'step_seconds': whole, 'seconds': found},
+    {
+      'B': B,
+      'G': G,
+      'T': T,
+      'step_seconds': whole,
+      'seconds': {name: pair[0] for name, pair in found.items()},
+      'measures_seconds': {name: pair[1] for name, pair in found.items()},
+    },
   )
 
 
