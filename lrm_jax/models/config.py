@@ -1,16 +1,54 @@
 """The architecture as data: one transformer, every difference a field."""
 
 import dataclasses
+import functools
 
 from lrm_jax import errors
+from lrm_jax.models.rope import Rope
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 REMAT = ('none', 'full', 'dots')
+ACTIVATIONS = ('silu', 'gelu_tanh')
+# Keys of `positions.SCHEMES` and of `attention.KERNELS`, which read this file.
+POSITIONS = ('rope', 'nope', 'alibi', 'hard_alibi', 't5', 'lm_infinite')
+ATTENTION = ('reference', 'chunked', 'dot_product', 'splash')
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerKind:
+  """What may differ from layer to layer beside the weights.
+
+  Attributes:
+    window: tokens a query sees, itself included; 0: all before it.
+    rope: its rotary frequencies.
+  """
+
+  window: int
+  rope: Rope
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+  """A mixture of experts in place of the one feed-forward network.
+
+  Attributes:
+    count: experts (E).
+    used: experts that each token is sent to.
+    width: inner width of an expert.
+    normalize: the weights of those used are divided by their sum.
+  """
+
+  count: int
+  used: int
+  width: int
+  normalize: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """A decoder-only transformer of the Qwen2 kind.
+  """A decoder-only transformer.
+
+  Which values make a Qwen, a Llama or a Gemma: `models/presets.py`.
 
   Attributes:
     vocab_size: rows of the embedding (V), padding rows included.
@@ -19,16 +57,36 @@ class ModelConfig:
     n_heads: query heads (H).
     n_kv_heads: key/value heads (K); H is a multiple of K.
     head_dim: width of a head; even, because RoPE turns pairs.
-    d_ff: inner width of the SwiGLU.
+    d_ff: inner width of the gated feed-forward network.
     max_positions: the window; a longer sequence is refused.
-    rope_theta: base of the rotary frequencies.
+    used_vocab: ids that exist; rows of the embedding from there on are
+      padding and never sampled. 0: all of `vocab_size`.
+    positions: how attention knows order, one of `positions.SCHEMES`.
+    trained_positions: for 'lm_infinite': tokens it was trained on, which are
+      as many as a query sees beside the first few.
+    rope: rotary frequencies, where the scheme rotates.
+    local_rope: those of layers with a window; None: `rope` too.
+    windows: per layer, tokens a query sees (itself included), 0 for all
+      before it; empty: 0 for every layer.
     rms_eps: added to the mean square before the root.
-    tie_embeddings: the output head is the embedding transposed.
+    norm_plus_one: norms multiply by 1 + scale.
+    post_norms: attention and feed-forward outputs are normed before they are
+      added to the residual stream.
+    qk_norm: queries and keys are normed per head, before rotation.
     qkv_bias: biases on query, key and value projections.
+    query_scale: what queries are multiplied by; 0: head_dim^(-1/2).
+    attention_softcap: scores s become c * tanh(s / c); 0: never.
+    logits_softcap: the same for logits.
+    activation: of the feed-forward gate.
+    experts: None: one feed-forward network.
+    scale_embeddings: embeddings are multiplied by D^(1/2).
+    tie_embeddings: the output head is the embedding transposed.
     param_dtype: dtype in which parameters are stored.
     compute_dtype: dtype of activations and matrix products.
     logits_dtype: dtype of the products that give logits; log-probabilities
       are always reduced in float32.
+    attention: how attention over whole sequences is computed, one of
+      `attention.KERNELS`.
     remat: what the backward pass recomputes: 'none', 'dots' (keep matrix
       products) or 'full' (keep layer inputs only).
     scan_unroll: layers per iteration of the scan. 1 compiles fastest and
@@ -44,13 +102,28 @@ class ModelConfig:
   head_dim: int
   d_ff: int
   max_positions: int = 32768
-  rope_theta: float = 1e6
+  used_vocab: int = 0
+  positions: str = 'rope'
+  trained_positions: int = 0
+  rope: Rope = Rope()
+  local_rope: Rope | None = None
+  windows: tuple[int, ...] = ()
   rms_eps: float = 1e-6
-  tie_embeddings: bool = True
+  norm_plus_one: bool = False
+  post_norms: bool = False
+  qk_norm: bool = False
   qkv_bias: bool = True
+  query_scale: float = 0.0
+  attention_softcap: float = 0.0
+  logits_softcap: float = 0.0
+  activation: str = 'silu'
+  experts: Experts | None = None
+  scale_embeddings: bool = False
+  tie_embeddings: bool = True
   param_dtype: str = 'float32'
   compute_dtype: str = 'float32'
   logits_dtype: str = 'float32'
+  attention: str = 'reference'
   remat: str = 'none'
   scan_unroll: int = 1
 
@@ -68,19 +141,67 @@ class ModelConfig:
     for name in ('param_dtype', 'compute_dtype', 'logits_dtype'):
       _check_choice(name, getattr(self, name), DTYPES)
     _check_choice('remat', self.remat, REMAT)
+    _check_choice('activation', self.activation, ACTIVATIONS)
+    _check_choice('positions', self.positions, POSITIONS)
+    _check_choice('attention', self.attention, ATTENTION)
+    if self.windows and len(self.windows) != self.n_layers:
+      raise errors.UserError(
+        f'model: windows has {len(self.windows)} entries for n_layers='
+        f'{self.n_layers}; give one for each layer, or none'
+      )
+    if (self.trained_positions > 0) != (self.positions == 'lm_infinite'):
+      raise errors.UserError(
+        f'model: trained_positions={self.trained_positions} with positions='
+        f"{self.positions!r}; 'lm_infinite' needs it and no other scheme does"
+      )
+    if not 0 <= self.used_vocab <= self.vocab_size:
+      raise errors.UserError(
+        f'model: used_vocab={self.used_vocab} is not within vocab_size='
+        f'{self.vocab_size}'
+      )
+    if self.experts and not 1 <= self.experts.used <= self.experts.count:
+      raise errors.UserError(
+        f'model: experts.used={self.experts.used} is not within '
+        f'experts.count={self.experts.count}'
+      )
+
+  @functools.cached_property
+  def kinds(self) -> tuple[LayerKind, ...]:
+    """Every kind of layer there is, in the order of their appearance."""
+    return tuple(dict.fromkeys(self._kind_of_each))
+
+  @functools.cached_property
+  def layer_kinds(self) -> tuple[int, ...]:
+    """Of each layer, its index in `kinds`."""
+    return tuple(map(self.kinds.index, self._kind_of_each))
+
+  @functools.cached_property
+  def _kind_of_each(self) -> tuple[LayerKind, ...]:
+    local = self.rope if self.local_rope is None else self.local_rope
+    return tuple(
+      LayerKind(window, local if window else self.rope)
+      for window in (self.windows if self.windows else (0,) * self.n_layers)
+    )
 
   def flops_per_token(self, context: float = 0.0) -> float:
     """Forward matrix-product FLOPs of one token.
 
-    2 FLOPs per multiply-add over every weight matrix, the output head
-    included, plus 4 * L * H * head_dim * context for the two attention
-    products against `context` keys. A training step is three forwards.
+    2 FLOPs per multiply-add over every weight matrix that a token meets, the
+    output head included, plus 4 * H * head_dim * min(context, window) for the
+    two attention products of each layer. A training step is three forwards.
     """
     heads = self.n_heads * self.head_dim
     kv = self.n_kv_heads * self.head_dim
-    layer = self.d_model * (2 * heads + 2 * kv + 3 * self.d_ff)
+    ff = 3 * self.d_ff
+    if self.experts:
+      ff = 3 * self.experts.used * self.experts.width + self.experts.count
+    layer = self.d_model * (2 * heads + 2 * kv + ff)
     weights = self.n_layers * layer + self.d_model * self.vocab_size
-    return 2.0 * weights + 4.0 * self.n_layers * heads * context
+    seen = sum(
+      min(context, kind.window) if kind.window else context
+      for kind in self._kind_of_each
+    )
+    return 2.0 * weights + 4.0 * heads * seen
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,45 +1,208 @@
-"""Rotary position embedding (RoPE), half-split as in the Hugging Face layout.
+"""How attention knows the order of tokens: one scheme for the whole model.
 
-Su et al. 2021, section 3.4.2. Angles and rotation are float32 whatever the
-compute dtype: at position 30,000 a bfloat16 angle is off by whole turns.
+  prepare(config, kind, positions) -> what `place` needs, once per kind of layer
+  place(x, prepared)               queries, and keys before they are cached
+  scores(config, table, pair)      -> scores, and which of them may be seen
+
+The same functions serve rows (Q tokens against S of the same row) and cached
+decoding (Q samples of a prompt against S cached keys). Scores are
+`[N, K, Q, R, S]`: K key/value heads with R = H / K queries each, head h being
+number h % R of key/value head h // R. Distances count positions, not places in
+a row, so that packing changes nothing.
 """
 
-import jax.numpy as jnp
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrm_jax.models import rope
+from lrm_jax.models.config import LayerKind, ModelConfig
 from lrm_jax.structs import Array
 
+# LM-Infinite: tokens at the start that everybody sees.
+GLOBAL_TOKENS = 10
+# T5: learned values per head, and the distance from which all are one.
+BUCKETS = 32
+MAX_DISTANCE = 128
 
-def rope_angles(
-  positions: Array, head_dim: int, theta: float
-) -> tuple[Array, Array]:
-  """Cos and sin of position * theta^(-2i / head_dim), i < head_dim / 2.
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """Queries and the keys that they meet.
+
+  Attributes:
+    product: `(q, k) -> [N, K, Q, R, S]` float32, scaled and soft-capped.
+    q: placed queries.
+    k: placed keys.
+    q_positions: int32, broadcasts to `q` without its last axis.
+    k_positions: int32, broadcasts to `k` without its last axis.
+    distance: int32, broadcasts to `[N, 1, Q, 1, S]`: position of the query
+      less that of the key, never negative where it matters.
+    start: likewise, the position of the key.
+  """
+
+  product: Callable[[Array, Array], Array]
+  q: Array
+  k: Array
+  q_positions: Array
+  k_positions: Array
+  distance: Array
+  start: Array
+
+
+class Scheme(NamedTuple):
+  """See the head of this file.
+
+  Attributes:
+    prepare: of positions that broadcast to `x` without its last axis.
+    place: see there.
+    scores: returns True for "all of them may be seen".
+    is_plain: scores are products of placed queries and keys, which every
+      attention kernel can compute.
+  """
+
+  prepare: Callable[[ModelConfig, LayerKind, Array], Any]
+  place: Callable[[Array, Any], Array]
+  scores: Callable[[ModelConfig, Any, Pair], tuple[Array, Array | bool]]
+  is_plain: bool
+
+
+def slopes(heads: int) -> np.ndarray:
+  """ALiBi's m_h = 2^(-8h / H), h = 1 .. H; `[H]` float32.
+
+  For H that is no power of two, as released: those of the power P below, then
+  every other one of 2P. Press et al. 2022 (arXiv 2108.12409), section 3.
+  """
+  power = 2 ** math.floor(math.log2(heads))
+  first = 2.0 ** (-8.0 / power * np.arange(1, power + 1))
+  second = 2.0 ** (-4.0 / power * np.arange(1, 2 * power + 1, 2))
+  return np.concatenate([first, second])[:heads].astype(np.float32)
+
+
+def bucket(distance: Array) -> Array:
+  """T5's bucket of a distance, of BUCKETS; int32.
+
+  The first half are the distances 0, 1 ... themselves; the others grow by a
+  constant factor up to MAX_DISTANCE, and the last holds all beyond. Raffel et
+  al. 2020 (arXiv 1910.10683), section 2.1, without its other direction.
+  """
+  exact = BUCKETS // 2
+  far = jnp.maximum(distance, exact).astype(jnp.float32) / exact
+  growth = jnp.log(far) / math.log(MAX_DISTANCE / exact) * (BUCKETS - exact)
+  far = jnp.minimum(exact + growth.astype(jnp.int32), BUCKETS - 1)
+  return jnp.where(distance < exact, jnp.maximum(distance, 0), far)
+
+
+def randomised(key: Array, length: int, limit: int) -> Array:
+  """Increasing positions, a random subset of 0 .. limit - 1; `[length]` int32.
+
+  To train on, so that a model meets the positions of longer sequences; it is
+  evaluated at 0, 1, 2 ... Ruoss et al. 2023 (arXiv 2305.16843), section 3.
 
   Args:
-    positions: integers of any shape `[...]`.
-    head_dim: width of a head.
-    theta: base of the frequencies.
-
-  Returns:
-    (cos, sin), each `[..., head_dim / 2]` float32.
+    key: a JAX random key.
+    length: how many; at most `limit`.
+    limit: positions there are; the longest sequence to be ready for.
   """
-  exponents = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
-  inverse_frequency = 1.0 / theta**exponents
-  angles = positions.astype(jnp.float32)[..., None] * inverse_frequency
-  return jnp.cos(angles), jnp.sin(angles)
+  chosen = jax.random.permutation(key, limit)[:length]
+  return jnp.sort(chosen).astype(jnp.int32)
 
 
-def rotate(x: Array, cos: Array, sin: Array) -> Array:
-  """Turns the pairs (x[i], x[i + head_dim / 2]) by their angles.
+# --- Prepare and place ---
 
-  Args:
-    x: `[..., heads, head_dim]`.
-    cos: `[..., head_dim / 2]`, without the heads axis.
-    sin: like `cos`.
 
-  Returns:
-    Like `x`, in the dtype of `x`.
+def _angles(config, kind, positions):
+  return rope.angles(
+    kind.rope, config.head_dim, config.max_positions, positions
+  )
+
+
+def _turn(x, prepared):
+  return rope.rotate(x, *prepared)
+
+
+def _nothing(config, kind, positions):
+  del config, kind, positions
+  return ()
+
+
+def _stay(x, prepared):
+  del prepared
+  return x
+
+
+# --- Scores ---
+
+
+def _products(config, table, pair):
+  """q . k."""
+  del config, table
+  return pair.product(pair.q, pair.k), True
+
+
+def _alibi(config, table, pair):
+  """q . k - m_h * distance."""
+  del table
+  per_head = slopes(config.n_heads).reshape(config.n_kv_heads, 1, -1, 1)
+  return pair.product(pair.q, pair.k) - per_head * pair.distance, True
+
+
+def _hard_alibi(config, table, pair):
+  """q . k; the first half of the heads see a window, the others everything.
+
+  Windows are 1/m_h tokens, those of ALiBi's slopes for the heads that have
+  one: 2, 4, 8 ... for 8 of 16 heads. Jelassi et al. 2024 (arXiv 2402.01032),
+  section 2.3, names windows without saying how long; these are ours.
   """
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  cos, sin = cos[..., None, :], sin[..., None, :]
-  turned = (first * cos - second * sin, second * cos + first * sin)
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+  del table
+  windowed = config.n_heads - config.n_heads // 2
+  windows = np.full(config.n_heads, np.iinfo(np.int32).max)
+  windows[:windowed] = np.ceil(1 / slopes(windowed))
+  per_head = windows.reshape(config.n_kv_heads, 1, -1, 1)
+  return pair.product(pair.q, pair.k), pair.distance < per_head
+
+
+def _t5(config, table, pair):
+  """q . k + table[bucket(distance), h]; the table is every layer's."""
+  bias = table.astype(jnp.float32)[bucket(pair.distance)]
+  # [N, 1, Q, 1, S, H] to one value per query head.
+  bias = bias.reshape(*bias.shape[:-1], config.n_kv_heads, -1)
+  bias = jnp.moveaxis(bias[:, 0, :, 0], (-2, -1), (1, 3))
+  return pair.product(pair.q, pair.k) + bias, True
+
+
+def _lm_infinite(config, table, pair):
+  """Only distances that occurred in training: a window, and the start.
+
+  A query sees the last L tokens at their distance, and the first
+  GLOBAL_TOKENS of its sequence, however far, at distance L at most. One softmax
+  runs over both; L is `trained_positions`. Han et al. 2024 (arXiv
+  2308.16137), section 4. Keys stay unrotated in the cache.
+  """
+  del table
+  kind, window = config.kinds[0], config.trained_positions
+  turn = lambda x, at: _turn(x, _angles(config, kind, at))
+  near = pair.product(
+    turn(pair.q, pair.q_positions), turn(pair.k, pair.k_positions)
+  )
+  # As if the query stood at L and the key at 0.
+  at_limit = jnp.full_like(pair.q_positions, window)
+  far = pair.product(turn(pair.q, at_limit), pair.k)
+  is_near = pair.distance < window
+  seen = is_near | (pair.start < GLOBAL_TOKENS)
+  return jnp.where(is_near, near, far), seen
+
+
+SCHEMES = {
+  'rope': Scheme(_angles, _turn, _products, is_plain=True),
+  'nope': Scheme(_nothing, _stay, _products, is_plain=True),
+  'alibi': Scheme(_nothing, _stay, _alibi, is_plain=False),
+  'hard_alibi': Scheme(_nothing, _stay, _hard_alibi, is_plain=False),
+  't5': Scheme(_nothing, _stay, _t5, is_plain=False),
+  'lm_infinite': Scheme(_nothing, _stay, _lm_infinite, is_plain=False),
+}
