@@ -18,6 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     model=dict(
       path=config_dict.placeholder(str),  # fine-tune this one; None: a new one
       new=dict(
+        family='qwen2',
         vocab_size=192,
         d_model=128,
         n_layers=2,  # two suffice to look a label up and to add
@@ -26,10 +27,9 @@ def get_config() -> config_dict.ConfigDict:
         head_dim=32,
         d_ff=384,
         max_positions=1024,
-        rope_theta=1e4,  # sequences are short
+        rope=dict(theta=1e4),  # sequences are short
         rms_eps=1e-6,
         tie_embeddings=True,
-        qkv_bias=True,
         scan_unroll=2,
       ),
     ),

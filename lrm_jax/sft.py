@@ -35,7 +35,7 @@ from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import transformer
+from lrm_jax.models import presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
@@ -126,7 +126,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def new_model(config: ml_collections.ConfigDict) -> ModelConfig:
   """The architecture of a new model."""
-  return ModelConfig(**config.model.new)
+  return presets.build(**config.model.new)
 
 
 def open_model(

@@ -12,6 +12,7 @@ from lrm_jax import assets, checks, configuration, optim, sft
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.rope import Rope
 from lrm_jax.objectives import recipe
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -44,7 +45,7 @@ R1_MODEL = ModelConfig(
   head_dim=128,
   d_ff=8960,
   max_positions=131072,
-  rope_theta=1e4,
+  rope=Rope(theta=1e4),
   tie_embeddings=False,
 )
 

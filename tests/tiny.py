@@ -18,6 +18,7 @@ from lrm_jax.checkpoints import huggingface
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.rope import Rope
 from lrm_jax.tokenization import base, training
 
 
@@ -25,6 +26,7 @@ def config(**changes) -> ModelConfig:
   """The architecture; `changes` replace its fields."""
   fields = {
     'vocab_size': tokenizer().vocab_size + 2,  # Two rows of padding.
+    'family': 'qwen2',
     'd_model': 32,
     'n_layers': 2,
     'n_heads': 4,
@@ -32,7 +34,7 @@ def config(**changes) -> ModelConfig:
     'head_dim': 8,
     'd_ff': 48,
     'max_positions': 128,
-    'rope_theta': 1e4,
+    'rope': Rope(theta=1e4),
     'tie_embeddings': False,
   }
   return ModelConfig(**fields | changes)

@@ -1,64 +1,44 @@
-"""config.json of a Qwen2ForCausalLM <-> ModelConfig."""
+"""config.json <-> ModelConfig, for every family of `families.py`.
+
+What the file says is taken over or refused by name; nothing that would change
+the numbers is passed over. A model of our own, family 'lrm', is written with
+all fields of `ModelConfig` as they are.
+"""
 
 import dataclasses
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
+from lrm_jax.checkpoints import rope_json, windows
+from lrm_jax.checkpoints.families import FAMILIES, Family, Field
 from lrm_jax.errors import UserError
-from lrm_jax.models.config import ModelConfig
+from lrm_jax.models import presets
+from lrm_jax.models.config import Experts, ModelConfig
+from lrm_jax.models.rope import Rope
 
-ARCHITECTURE = 'Qwen2ForCausalLM'
-
-
-class Field(NamedTuple):
-  """A number both sides have.
-
-  Attributes:
-    ours: name in `ModelConfig`.
-    theirs: name in config.json.
-    types: Python types `json` may give it.
-    default: what the file means by leaving it out; None where it must not.
-  """
-
-  ours: str
-  theirs: str
-  types: tuple[type, ...] = (int,)
-  default: int | float | bool | None = None
-
-
-# Defaults are those of transformers' Qwen2Config.
-FIELDS = (
-  Field('vocab_size', 'vocab_size'),
-  Field('d_model', 'hidden_size'),
-  Field('n_layers', 'num_hidden_layers'),
-  Field('n_heads', 'num_attention_heads'),
-  Field('n_kv_heads', 'num_key_value_heads'),
-  Field('d_ff', 'intermediate_size'),
-  Field('max_positions', 'max_position_embeddings', default=32768),
-  Field('rms_eps', 'rms_norm_eps', (int, float), 1e-6),
-  Field('tie_embeddings', 'tie_word_embeddings', (bool,), False),
+# Fields of experts: ours, theirs and what else theirs is called.
+_EXPERTS = (
+  ('count', ('num_experts', 'num_local_experts'), int),
+  ('used', ('num_experts_per_tok',), int),
+  ('width', ('moe_intermediate_size',), int),
+  ('normalize', ('norm_topk_prob',), bool),
 )
-_ROPE_THETA = 10000.0
-
-# Fields that change what the model computes, and the values we implement;
-# each of these is also what an absent field means.
-_SUPPORTED = {
-  'model_type': ('qwen2',),
-  'architectures': ([ARCHITECTURE],),
-  'hidden_act': ('silu',),
-  'use_sliding_window': (False, None),
-  'use_mrope': (False, None),
-  'quantization_config': (None,),
-}
-_SUPPORTED_ROPE = {
-  'rope_type': ('default',),
-  'type': ('default',),
-  'partial_rotary_factor': (1.0,),
-}
+# How a model runs is not part of it.
+_OWN = 'lrm_jax'
+_NOT_OURS_TO_STATE = (
+  'family',
+  'param_dtype',
+  'compute_dtype',
+  'logits_dtype',
+  'attention',
+  'remat',
+  'scan_unroll',
+)
+_LOCAL_THETA = 'rope_local_base_freq'
 
 
-def parse(path: pathlib.Path, **settings) -> ModelConfig:
+def parse(path: pathlib.Path, **settings: Any) -> ModelConfig:
   """Reads a config.json.
 
   Args:
@@ -71,13 +51,35 @@ def parse(path: pathlib.Path, **settings) -> ModelConfig:
       does not do.
   """
   stated = _read(path)
-  _check_architecture(path, stated)
-  values = {field.ours: _value(path, stated, field) for field in FIELDS}
+  if 'model_type' not in stated:
+    raise UserError(
+      f'{path}: no field model_type; give the config.json of a model'
+    )
+  if stated['model_type'] == _OWN:
+    return _parse_own(path, stated, settings)
+  name = _family(path, stated)
+  family = FAMILIES[name]
+  supported = {
+    'architectures': ([family.architecture],),
+    'quantization_config': (None,),
+    family.activation[0]: (family.activation[1],),
+  }
+  _check_supported(path, stated, supported | family.supported)
+  values = {f.ours: _value(path, stated, f) for f in family.fields}
+  if 'head_dim' not in values:
+    values['head_dim'] = _head_dim(path, stated)
+  if name == 'qwen3_moe':
+    values['experts'] = _experts(path, stated)
+  rope, local = _ropes(path, stated, family, values['max_positions'])
   return ModelConfig(
+    family=name,
+    **presets.PRESETS[name],
     **values,
-    head_dim=_head_dim(path, stated),
-    rope_theta=_rope_theta(path, stated),
-    qkv_bias=True,
+    rope=rope,
+    local_rope=local,
+    windows=windows.parse(
+      str(path), stated, family.windows, family.window, values['n_layers']
+    ),
     **settings,
   )
 
@@ -90,24 +92,54 @@ def render(config: ModelConfig, dtype: str) -> dict[str, Any]:
     dtype: of the stored weights.
 
   Raises:
-    UserError: a model without query/key/value biases is not a Qwen2.
+    UserError: the family has no field for what the config asks for.
   """
-  if not config.qkv_bias:
-    raise UserError(
-      f'{ARCHITECTURE} always has query, key and value biases; a model with '
-      'qkv_bias=False cannot be exported'
-    )
-  values = dataclasses.asdict(config)
+  if config.family == 'lrm':
+    return _render_own(config, dtype)
+  family, values = FAMILIES[config.family], dataclasses.asdict(config)
+  fields = {field.ours: field for field in family.fields}
+  described = {'head_dim', 'rope', 'local_rope', 'windows', 'experts'}
+  for name, value in values.items():
+    if name in fields or name in described or name in _NOT_OURS_TO_STATE:
+      continue
+    wanted = _default(config.family, name)
+    # Rows of padding stay in the file; who loads it sees its tokenizer.
+    if value != wanted and name != 'used_vocab':
+      raise UserError(
+        f'{family.architecture} has {name}={wanted!r}; a model with '
+        f"{name}={value!r} cannot be exported as one; use family='lrm'"
+      )
+  stated = {
+    field.theirs: None if field.nullable and not value else value
+    for field in family.fields
+    for value in (values[field.ours],)
+  }
+  if config.experts is not None:
+    stated |= {
+      n: getattr(config.experts, ours) for ours, (n, *_), _ in _EXPERTS
+    }
   return {
-    'architectures': [ARCHITECTURE],
-    'model_type': 'qwen2',
-    'hidden_act': 'silu',
-    **{field.theirs: values[field.ours] for field in FIELDS},
+    'architectures': [family.architecture],
+    'model_type': family.model_type,
+    family.activation[0]: family.activation[1],
+    **stated,
     'head_dim': config.head_dim,
-    'rope_theta': config.rope_theta,
-    'use_sliding_window': False,
+    **_render_ropes(config, family),
+    **windows.render(config.windows, family.windows, config.n_layers),
     'torch_dtype': dtype,
   }
+
+
+def _default(family: str, name: str) -> Any:
+  """What a field of ours is in this family."""
+  preset = presets.PRESETS[family]
+  if name in preset:
+    return preset[name]
+  (field,) = (f for f in dataclasses.fields(ModelConfig) if f.name == name)
+  return field.default
+
+
+# --- The family ---
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -127,34 +159,42 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   return stated
 
 
-def _check_architecture(path: pathlib.Path, stated: dict[str, Any]) -> None:
-  if 'model_type' not in stated:
-    raise _missing(path, 'model_type')
-  _check_supported(path, stated, _SUPPORTED)
-  kinds = stated['layer_types'] if 'layer_types' in stated else None
-  for kind in kinds if isinstance(kinds, list) else [kinds]:
-    _check_supported(
-      path, {'layer_types': kind}, {'layer_types': ('full_attention', None)}
-    )
+def _family(path: pathlib.Path, stated: dict[str, Any]) -> str:
+  types = {family.model_type: name for name, family in FAMILIES.items()}
+  if not isinstance(stated['model_type'], str) or (
+    stated['model_type'] not in types
+  ):
+    raise _unsupported(path, 'model_type', stated['model_type'], tuple(types))
+  return types[stated['model_type']]
 
 
 def _check_supported(
   path: pathlib.Path,
   stated: dict[str, Any],
   supported: dict[str, tuple],
-  prefix: str = '',
 ) -> None:
   for name, allowed in supported.items():
     if name in stated and stated[name] not in allowed:
-      raise _unsupported(path, prefix + name, stated[name], allowed)
+      raise _unsupported(path, name, stated[name], allowed)
+
+
+# --- Fields ---
 
 
 def _value(path: pathlib.Path, stated: dict[str, Any], field: Field) -> Any:
   if field.theirs not in stated:
     if field.default is None:
-      raise _missing(path, field.theirs)
+      raise UserError(
+        f'{path}: no field {field.theirs}; give the config.json of a model'
+      )
+    if isinstance(field.default, str):
+      return _value(path, stated, Field(field.ours, field.default))
     return field.default
   value = stated[field.theirs]
+  if value is None and field.nullable:
+    return 0.0
+  if value is None and isinstance(field.default, str):
+    return _value(path, stated, Field(field.ours, field.default))
   if type(value) not in field.types or (value <= 0 and bool not in field.types):
     allowed = 'true or false'
     if bool not in field.types:
@@ -178,23 +218,99 @@ def _head_dim(path: pathlib.Path, stated: dict[str, Any]) -> int:
   return width // heads
 
 
-def _rope_theta(path: pathlib.Path, stated: dict[str, Any]) -> float:
-  """From `rope_theta` or, as transformers 5 writes, `rope_parameters`."""
-  field = Field('rope_theta', 'rope_theta', (int, float), _ROPE_THETA)
-  theta = _value(path, stated, field)
-  for name in ('rope_scaling', 'rope_parameters'):
-    if name in stated and stated[name] is not None:
-      group = stated[name]
-      if not isinstance(group, dict):
-        raise _unsupported(path, name, group, (None,))
-      _check_supported(path, group, _SUPPORTED_ROPE, f'{name}.')
-      theta = _value(path, {'rope_theta': theta} | group, field)
-  return float(theta)
+def _experts(path: pathlib.Path, stated: dict[str, Any]) -> Experts:
+  values = {}
+  for ours, names, kind in _EXPERTS:
+    theirs = next((n for n in names if n in stated), names[0])
+    default = False if kind is bool else None
+    values[ours] = _value(path, stated, Field(ours, theirs, (kind,), default))
+  return Experts(**values)
 
 
-def _missing(path: pathlib.Path, name: str) -> UserError:
-  return UserError(
-    f'{path}: no field {name}; give the config.json of a {ARCHITECTURE}'
+# --- Rotary positions ---
+
+
+def _ropes(
+  path: pathlib.Path, stated: dict[str, Any], family: Family, window: int
+) -> tuple[Rope, Rope | None]:
+  """(of layers without a window, of those with one where it differs)."""
+  context = {
+    'rope_theta': _or(stated, 'rope_theta', family.rope_theta),
+    'max_position_embeddings': window,
+  }
+  for name in ('original_max_position_embeddings', 'partial_rotary_factor'):
+    if name in stated and family.model_type == 'phi3':
+      context[name] = stated[name]
+  group, name = {}, 'rope_parameters'
+  for key in ('rope_scaling', 'rope_parameters'):
+    if key in stated and stated[key] is not None:
+      group, name = stated[key], key
+  where = f'{path}: {name}'
+  if not isinstance(group, dict):
+    raise UserError(f'{where}={json.dumps(group)} must be an object or null')
+  if family.model_type != 'gemma3_text':
+    return _rope(where, group, context, family), None
+  local = {'rope_theta': _or(stated, _LOCAL_THETA, 1e4)}
+  if 'full_attention' in group or 'sliding_attention' in group:
+    local |= _or(group, 'sliding_attention', {})
+    group = _or(group, 'full_attention', {})
+  return (
+    _rope(where, group, context, family),
+    _rope(f'{path}: {_LOCAL_THETA}', local, context, family),
+  )
+
+
+def _rope(where, group, context, family):
+  rope = rope_json.parse(where, group, context)
+  if rope.fraction != 1 and family.model_type != 'phi3':
+    raise UserError(
+      f'{where}.partial_rotary_factor={rope.fraction} is not supported for '
+      f'{family.architecture}; allowed: 1.0'
+    )
+  return rope
+
+
+def _render_ropes(config: ModelConfig, family: Family) -> dict[str, Any]:
+  fields = rope_json.render(config.rope)
+  if family.model_type == 'phi3' and 'rope_scaling' in fields:
+    name = 'original_max_position_embeddings'
+    fields[name] = fields['rope_scaling'].pop(name)
+  if config.local_rope is None:
+    return fields
+  if family.model_type != 'gemma3_text' or config.local_rope.kind != 'default':
+    raise UserError(
+      f'{family.architecture} has no field for local_rope={config.local_rope}'
+    )
+  return fields | {_LOCAL_THETA: config.local_rope.theta}
+
+
+# --- A model of our own ---
+
+
+def _render_own(config: ModelConfig, dtype: str) -> dict[str, Any]:
+  values = dataclasses.asdict(config)
+  for name in ('rope', 'local_rope'):
+    if values[name] is not None:
+      values[name]['settings'] = dict(values[name]['settings'])
+  fields = {k: v for k, v in values.items() if k not in _NOT_OURS_TO_STATE}
+  return {'model_type': _OWN, **fields, 'torch_dtype': dtype}
+
+
+def _parse_own(path, stated, settings) -> ModelConfig:
+  known = {f.name for f in dataclasses.fields(ModelConfig)}
+  known -= set(_NOT_OURS_TO_STATE)
+  for name in known - stated.keys():
+    raise UserError(f'{path}: no field {name}; export the model again')
+  try:
+    return presets.build(**{n: stated[n] for n in known} | settings)
+  except (TypeError, ValueError) as error:
+    raise UserError(f'{path}: {error}; export the model again') from error
+
+
+def _or(stated: dict[str, Any], name: str, default: Any) -> Any:
+  """A field, or what its absence means."""
+  return (
+    stated[name] if name in stated and stated[name] is not None else default
   )
 
 

@@ -88,12 +88,15 @@ def load(
   with contextlib.ExitStack() as stack:
     weights = Weights(directory, stack)
     _check_names(config, weights, slots)
-    for name, slot in slots.items():
-      tensor = _cast(name, weights.read(name, slot.shape), param_dtype)
-      layer = ... if slot.layer is None else slot.layer
-      leaves[slot.path][layer] = tensor.T if slot.transposed else tensor
+    for name, blocks in slots.items():
+      shape = key_maps.tensor_shape(blocks)
+      tensor = _cast(name, weights.read(name, shape), param_dtype)
+      for slot in blocks:
+        block = tensor[slot.start : slot.start + slot.shape[0]]
+        leaf = leaves[slot.path][(*slot.index, ...)]
+        leaf[...] = block.T if slot.transposed else block
     if config.tie_embeddings and key_maps.HEAD in weights.names():
-      _check_tied(weights, slots[key_maps.EMBEDDING].shape)
+      _check_tied(weights, slots[key_maps.EMBEDDING][0].shape)
   return config, _nest(leaves)
 
 
@@ -201,7 +204,7 @@ def _check_names(
     if tensors:
       raise UserError(
         f'{weights.directory}: {what} {first(tensors)}; config.json must '
-        f'describe these very weights, those of a {config_json.ARCHITECTURE}'
+        f'describe these very weights, those of a {config.family} model'
       )
 
 
@@ -236,10 +239,13 @@ def _export(
   """{their name: tensor}, each contiguous, as the file format wants it."""
   leaves = {p: np.asarray(leaf) for p, leaf in key_maps.flatten(params)}
   tensors = {}
-  for name, slot in key_maps.slots(config).items():
-    leaf = leaves[slot.path]
-    tensor = leaf if slot.layer is None else leaf[slot.layer]
-    tensor = tensor.T if slot.transposed else tensor
+  for name, blocks in key_maps.slots(config).items():
+    parts = [leaves[slot.path][slot.index] for slot in blocks]
+    parts = [
+      part.T if slot.transposed else part
+      for slot, part in zip(blocks, parts, strict=True)
+    ]
+    tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
     tensors[name] = np.ascontiguousarray(_cast(name, tensor, dtype))
   return tensors
 

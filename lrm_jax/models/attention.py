@@ -66,40 +66,40 @@ def make_rows(
   )
 
 
-def attend(
-  config: ModelConfig, rows: Rows, kind: Array | int, q: Array, k: Array, v: Array
-) -> tuple[Array, tuple[Array, Array]]:
-  """Attention over the sequences of packed rows.
+@functools.cache
+def over_rows(config: ModelConfig) -> Callable[..., Any]:
+  """`attend(rows, kind, q, k, v)` over the sequences of packed rows.
+
+  The same function for equal configs, so that it can be static in a pytree.
 
   Args:
     config: the architecture; its `attention` names the kernel.
-    rows: from `make_rows`.
-    kind: index into `config.kinds`; traced where layers are scanned.
-    q: `[N, S, H, head_dim]`.
-    k: `[N, S, K, head_dim]`.
-    v: `[N, S, K, head_dim]`.
 
   Returns:
-    `[N, S, H, head_dim]` in the dtype of `v`, and (placed k, v) for a cache.
+    A function of rows from `make_rows`, the layer's index into `config.kinds`,
+    q `[N, S, H, head_dim]`, k and v `[N, S, K, head_dim]`; it gives
+    `[N, S, H, head_dim]` in the dtype of v, and (placed k, v) for a cache.
   """
-  branches = [
-    functools.partial(_attend_kind, config, rows, i)
-    for i in range(len(config.kinds))
-  ]
-  if len(branches) == 1:
-    return branches[0](q, k, v)
-  if isinstance(kind, int):
-    return branches[kind](q, k, v)
-  return jax.lax.switch(kind, branches, q, k, v)
+
+  def attend(rows: Rows, kind: Array | int, q: Array, k: Array, v: Array):
+    branches = [
+      functools.partial(_attend_kind, config, rows, i)
+      for i in range(len(config.kinds))
+    ]
+    if len(branches) == 1:
+      return branches[0](q, k, v)
+    return jax.lax.switch(kind, branches, q, k, v)
+
+  return attend
 
 
 def attend_cached(
   config: ModelConfig,
-  kind: LayerKind,
   table: Array | None,
   cache: LayerCache,
   step: Array,
   at: Array,
+  kind: int,
   q: Array,
   k: Array,
   v: Array,
@@ -111,12 +111,12 @@ def attend_cached(
 
   Args:
     config: the architecture.
-    kind: of the layer.
     table: see `Rows`.
     cache: the layer's blocks; see `LayerCache`.
     step: int32 scalar, how many response tokens are already in the cache;
       the new token is written there.
     at: `[B, G]` int32, the positions of the new tokens.
+    kind: the layer's index into `config.kinds`.
     q: `[B, G, H, head_dim]`.
     k: `[B, G, K, head_dim]`.
     v: `[B, G, K, head_dim]`.
@@ -125,7 +125,7 @@ def attend_cached(
     `[B, G, H, head_dim]` and the cache with the new token in it.
   """
   scheme = positions.SCHEMES[config.positions]
-  prepared = scheme.prepare(config, kind, at[..., None])
+  prepared = scheme.prepare(config, config.kinds[kind], at[..., None])
   q, k = scheme.place(q, prepared), scheme.place(k, prepared)
   cache = cache.write(k, v, step)
   prompt, room = cache.prompt_k.shape[-2], cache.k.shape[-2]
@@ -152,7 +152,9 @@ def attend_cached(
   )
   masks = cache.prompt_mask[:, None, None, None], jnp.arange(room) <= step
   scores = [
-    _scores(config, table, pair, mask & _within(kind, pair.distance))
+    _scores(
+      config, table, pair, mask & _within(config.kinds[kind], pair.distance)
+    )
     for pair, mask in zip((to_prompt, to_past), masks, strict=True)
   ]
   weights = _softmax(jnp.concatenate(scores, axis=-1), v.dtype)
@@ -273,12 +275,11 @@ def _softmax(scores: Array, dtype) -> Array:
 
 def _product(config: ModelConfig, equation: str, q: Array, k: Array) -> Array:
   """Scaled, soft-capped products in float32."""
-  scale = config.query_scale if config.query_scale else config.head_dim**-0.5
+  width = config.query_width if config.query_width else config.head_dim
+  scale = width**-0.5
   scaled = q * jnp.asarray(scale, q.dtype)
   grouped = scaled.reshape(*q.shape[:-2], config.n_kv_heads, -1, q.shape[-1])
-  scores = jnp.einsum(
-    equation, grouped, k, preferred_element_type=jnp.float32
-  )
+  scores = jnp.einsum(equation, grouped, k, preferred_element_type=jnp.float32)
   if config.attention_softcap:
     cap = config.attention_softcap
     scores = cap * jnp.tanh(scores / cap)

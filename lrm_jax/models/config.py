@@ -1,7 +1,6 @@
 """The architecture as data: one transformer, every difference a field."""
 
 import dataclasses
-import functools
 
 from lrm_jax import errors
 from lrm_jax.models.rope import Rope
@@ -51,6 +50,8 @@ class ModelConfig:
   Which values make a Qwen, a Llama or a Gemma: `models/presets.py`.
 
   Attributes:
+    family: whose checkpoints it reads and writes, one of `presets.PRESETS`;
+      changes nothing else.
     vocab_size: rows of the embedding (V), padding rows included.
     d_model: width (D).
     n_layers: layers (L).
@@ -74,7 +75,7 @@ class ModelConfig:
       added to the residual stream.
     qk_norm: queries and keys are normed per head, before rotation.
     qkv_bias: biases on query, key and value projections.
-    query_scale: what queries are multiplied by; 0: head_dim^(-1/2).
+    query_width: queries are multiplied by its root's inverse; 0: head_dim.
     attention_softcap: scores s become c * tanh(s / c); 0: never.
     logits_softcap: the same for logits.
     activation: of the feed-forward gate.
@@ -102,6 +103,7 @@ class ModelConfig:
   head_dim: int
   d_ff: int
   max_positions: int = 32768
+  family: str = 'lrm'
   used_vocab: int = 0
   positions: str = 'rope'
   trained_positions: int = 0
@@ -113,7 +115,7 @@ class ModelConfig:
   post_norms: bool = False
   qk_norm: bool = False
   qkv_bias: bool = True
-  query_scale: float = 0.0
+  query_width: float = 0.0
   attention_softcap: float = 0.0
   logits_softcap: float = 0.0
   activation: str = 'silu'
@@ -165,17 +167,17 @@ class ModelConfig:
         f'experts.count={self.experts.count}'
       )
 
-  @functools.cached_property
+  @property
   def kinds(self) -> tuple[LayerKind, ...]:
     """Every kind of layer there is, in the order of their appearance."""
     return tuple(dict.fromkeys(self._kind_of_each))
 
-  @functools.cached_property
+  @property
   def layer_kinds(self) -> tuple[int, ...]:
     """Of each layer, its index in `kinds`."""
     return tuple(map(self.kinds.index, self._kind_of_each))
 
-  @functools.cached_property
+  @property
   def _kind_of_each(self) -> tuple[LayerKind, ...]:
     local = self.rope if self.local_rope is None else self.local_rope
     return tuple(

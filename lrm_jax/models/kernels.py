@@ -4,10 +4,6 @@ Both compute plain products of placed queries and keys, causal within the
 segments of a row, with or without a window.
 """
 
-import jax
-import jax.numpy as jnp
-
-from lrm_jax.errors import UserError
 from lrm_jax.models.config import LayerKind, ModelConfig
 from lrm_jax.structs import Array
 

@@ -140,20 +140,20 @@ def _stay(x, prepared):
 
 
 def _products(config, table, pair):
-  """q . k."""
+  """Q . k."""
   del config, table
   return pair.product(pair.q, pair.k), True
 
 
 def _alibi(config, table, pair):
-  """q . k - m_h * distance."""
+  """Q . k - m_h * distance."""
   del table
   per_head = slopes(config.n_heads).reshape(config.n_kv_heads, 1, -1, 1)
   return pair.product(pair.q, pair.k) - per_head * pair.distance, True
 
 
 def _hard_alibi(config, table, pair):
-  """q . k; the first half of the heads see a window, the others everything.
+  """Q . k; the first half of the heads see a window, the others everything.
 
   Windows are 1/m_h tokens, those of ALiBi's slopes for the heads that have
   one: 2, 4, 8 ... for 8 of 16 heads. Jelassi et al. 2024 (arXiv 2402.01032),
@@ -168,7 +168,7 @@ def _hard_alibi(config, table, pair):
 
 
 def _t5(config, table, pair):
-  """q . k + table[bucket(distance), h]; the table is every layer's."""
+  """Q . k + table[bucket(distance), h]; the table is every layer's."""
   bias = table.astype(jnp.float32)[bucket(pair.distance)]
   # [N, 1, Q, 1, S, H] to one value per query head.
   bias = bias.reshape(*bias.shape[:-1], config.n_kv_heads, -1)

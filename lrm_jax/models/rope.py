@@ -59,7 +59,7 @@ class Rope:
     }
     given = dict(self.settings)
     wrong = [f'unknown {name}' for name in given if name not in known]
-    wrong += [f'no {n}' for n, needed in known.items() if needed - (n in given)]
+    wrong += [f"no {n}" for n, need in known.items() if need and n not in given]
     if wrong:
       raise UserError(
         f'rope {self.kind!r}: {", ".join(wrong)}; it takes '
@@ -164,9 +164,7 @@ def dynamic(
   sequence grows; here n is the window. Within L nothing changes.
   """
   longer = max(max_positions / original_max_position_embeddings, 1.0)
-  return ntk(
-    width, theta, max_positions, factor=factor * longer - (factor - 1)
-  )
+  return ntk(width, theta, max_positions, factor=factor * longer - (factor - 1))
 
 
 def yarn(

@@ -1,7 +1,7 @@
 """The transformer. Linen stays in this file; outside it is pure functions.
 
   init_params(config, key)                      -> params
-  apply(config, params, tokens, ...)            -> hidden, (keys, values)
+  apply(config, params, tokens, ...)            -> hidden, Kept
   decode(config, params, tokens, ..., cache)    -> hidden, cache
   logits(config, params, hidden)                -> [..., V]
   token_logp(config, params, hidden, targets)   -> logp, entropy
@@ -13,14 +13,13 @@ with the same parameters; only where attention finds its keys differs.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lrm_jax.models import attention
-from lrm_jax.models import positions as rope
+from lrm_jax.models import attention, feed_forward, positions
 from lrm_jax.models.cache import Cache
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
@@ -38,6 +37,20 @@ REMAT_POLICIES = {
 }
 
 
+class Kept(NamedTuple):
+  """What a forward pass leaves behind; free when unused.
+
+  Attributes:
+    keys: `[L, N, S, K, head_dim]`, placed.
+    values: like `keys`.
+    routing: of the experts, `[L, ...]`; None without any.
+  """
+
+  keys: Array
+  values: Array
+  routing: feed_forward.Routing | None
+
+
 class RMSNorm(nn.Module):
   """x / sqrt(mean(x^2) + eps) * scale, computed in float32."""
 
@@ -45,64 +58,65 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    scale = self.param(
-      'scale',
-      nn.initializers.ones_init(),
-      (x.shape[-1],),
-      self.config.param_dtype,
-    )
+    cfg = self.config
+    start = nn.initializers.zeros_init()
+    if not cfg.norm_plus_one:
+      start = nn.initializers.ones_init()
+    scale = self.param('scale', start, (x.shape[-1],), cfg.param_dtype)
+    scale = scale.astype(jnp.float32) + cfg.norm_plus_one
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    wide = wide * jax.lax.rsqrt(mean_square + self.config.rms_eps)
-    return (wide * scale.astype(jnp.float32)).astype(x.dtype)
+    wide = wide * jax.lax.rsqrt(mean_square + cfg.rms_eps)
+    return (wide * scale).astype(x.dtype)
 
 
 class Attention(nn.Module):
-  """Projections and RoPE around an `attend(q, k, v) -> out, kept` function."""
+  """Projections around an `attend(kind, q, k, v) -> out, kept` function."""
 
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x: Array, angles: tuple[Array, Array], attend: Callable):
+  def __call__(self, x: Array, kind: Array | int, attend: Callable):
     cfg = self.config
-    project = functools.partial(_dense, cfg)
+    project = functools.partial(feed_forward.dense, cfg)
     heads = lambda y, n: y.reshape(*y.shape[:-1], n, cfg.head_dim)
     q = project(cfg.n_heads * cfg.head_dim, 'q', bias=cfg.qkv_bias)(x)
     k = project(cfg.n_kv_heads * cfg.head_dim, 'k', bias=cfg.qkv_bias)(x)
     v = project(cfg.n_kv_heads * cfg.head_dim, 'v', bias=cfg.qkv_bias)(x)
-    q = rope.rotate(heads(q, cfg.n_heads), *angles)
-    k = rope.rotate(heads(k, cfg.n_kv_heads), *angles)
-    out, kept = attend(q, k, heads(v, cfg.n_kv_heads))
+    q, k, v = (
+      heads(y, n)
+      for y, n in ((q, cfg.n_heads), (k, cfg.n_kv_heads), (v, cfg.n_kv_heads))
+    )
+    if cfg.qk_norm:
+      q, k = RMSNorm(cfg, name='q_norm')(q), RMSNorm(cfg, name='k_norm')(k)
+    out, kept = attend(kind, q, k, v)
     out = out.reshape(*x.shape[:-1], cfg.n_heads * cfg.head_dim)
     return project(cfg.d_model, 'o')(out), kept
 
 
-class SwiGLU(nn.Module):
-  """down(silu(gate(x)) * up(x))."""
-
-  config: ModelConfig
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    cfg = self.config
-    gate = _dense(cfg, cfg.d_ff, 'gate')(x)
-    up = _dense(cfg, cfg.d_ff, 'up')(x)
-    return _dense(cfg, cfg.d_model, 'down')(nn.silu(gate) * up)
-
-
 class Block(nn.Module):
-  """Pre-norm attention and SwiGLU, each added to the residual stream."""
+  """Attention and feed-forward network, each added to the residual stream."""
 
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x: Array, angles: tuple[Array, Array], attend: Callable):
+  def __call__(
+    self, x: Array, kind: Array | int, attend: Callable, is_token: Array | None
+  ):
     cfg = self.config
-    normed = RMSNorm(cfg, name='attention_norm')(x)
-    out, kept = Attention(cfg, name='attention')(normed, angles, attend)
-    x = x + out
-    normed = RMSNorm(cfg, name='mlp_norm')(x)
-    return x + SwiGLU(cfg, name='mlp')(normed), kept
+    norm = lambda name: RMSNorm(cfg, name=name)
+    after = lambda name: norm(name) if cfg.post_norms else lambda out: out
+    normed = norm('attention_norm')(x)
+    out, kept = Attention(cfg, name='attention')(normed, kind, attend)
+    x = x + after('post_attention_norm')(out)
+    normed = norm('mlp_norm')(x)
+    if cfg.experts is None:
+      out, routing = feed_forward.Gated(cfg, name='mlp')(normed), None
+    else:
+      experts = feed_forward.MixtureOfExperts(cfg, name='experts')
+      out, routing = experts(normed, is_token)
+    x = x + after('post_mlp_norm')(out)
+    return x, (kept, routing)
 
 
 class Transformer(nn.Module):
@@ -111,7 +125,7 @@ class Transformer(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, tokens: Array, positions: Array, segment_ids: Array):
+  def __call__(self, tokens: Array, at: Array, segment_ids: Array):
     cfg = self.config
     table = self.param(
       'embedding',
@@ -126,11 +140,19 @@ class Transformer(nn.Module):
         (cfg.d_model, cfg.vocab_size),
         cfg.param_dtype,
       )
+    bias = None
+    if cfg.positions == 't5':
+      bias = self.param(
+        'position_bias',
+        nn.initializers.normal(0.02),
+        (positions.BUCKETS, cfg.n_heads),
+        cfg.param_dtype,
+      )
     x = _embed(cfg, table, tokens)
-    angles = rope.rope_angles(positions, cfg.head_dim, cfg.rope_theta)
-    # Partial is a pytree, so the scan can carry the mask to every layer.
+    # Partial is a pytree, so the scan can carry the rows to every layer.
     attend = jax.tree_util.Partial(
-      attention.attend, attention.causal_mask(segment_ids)
+      attention.over_rows(cfg),
+      attention.make_rows(cfg, at, segment_ids, bias),
     )
     block = Block
     if cfg.remat != 'none':
@@ -141,16 +163,22 @@ class Transformer(nn.Module):
       block,
       variable_axes={'params': 0},
       split_rngs={'params': True},
-      in_axes=(nn.broadcast, nn.broadcast),
+      in_axes=(0, nn.broadcast, nn.broadcast),
       length=cfg.n_layers,
       unroll=cfg.scan_unroll,
     )
-    x, kept = layers(cfg, name='layers')(x, angles, attend)
-    return RMSNorm(cfg, name='final_norm')(x), kept
+    x, ((keys, values), routing) = layers(cfg, name='layers')(
+      x, jnp.array(cfg.layer_kinds), attend, segment_ids > 0
+    )
+    hidden = RMSNorm(cfg, name='final_norm')(x)
+    return hidden, Kept(keys, values, routing)
 
 
 def init_params(config: ModelConfig, key: Array) -> Params:
-  """Random parameters: normal(0.02), residual outputs scaled by (2L)^-1/2."""
+  """Random parameters: normal(0.02), residual outputs scaled by (2L)^-1/2.
+
+  Norms start as the identity, biases at zero.
+  """
   one = jnp.ones((1, 1), jnp.int32)
   init = Transformer(config).init
   return init(key, one, one, one)['params']
@@ -160,25 +188,25 @@ def apply(
   config: ModelConfig,
   params: Params,
   tokens: Array,
-  positions: Array,
+  at: Array,
   segment_ids: Array,
-) -> tuple[Array, tuple[Array, Array]]:
+) -> tuple[Array, Kept]:
   """Teacher-forced forward pass over packed or padded rows.
 
   Args:
     config: the architecture.
     params: from `init_params` or a checkpoint.
     tokens: `[N, S]` int32.
-    positions: `[N, S]` int32, counted from 0 inside each segment.
+    at: `[N, S]` int32 positions, increasing inside each segment; counted
+      from 0 but where positions are randomised.
     segment_ids: `[N, S]` int32; 0 is padding.
 
   Returns:
-    hidden `[N, S, D]` after the final norm, and rotated keys and values,
-    each `[L, N, S, K, head_dim]` (free when unused: the compiler drops them).
+    hidden `[N, S, D]` after the final norm, and what a cache is filled from.
   """
   with jax.default_matmul_precision(PRECISION):
     return Transformer(config).apply(
-      {'params': params}, tokens, positions, segment_ids
+      {'params': params}, tokens, at, segment_ids
     )
 
 
@@ -193,7 +221,7 @@ def decode(
   params: Params,
   layers: tuple[Params, ...],
   tokens: Array,
-  positions: Array,
+  at: Array,
   step: Array,
   cache: Cache,
 ) -> tuple[Array, Cache]:
@@ -204,7 +232,7 @@ def decode(
     params: the whole tree (embedding and final norm are read from it).
     layers: `layer_params(config, params)`, cut once outside the loop.
     tokens: `[B, G]` int32, the tokens to feed.
-    positions: `[B, G]` int32, their positions in their own sequence.
+    at: `[B, G]` int32, their positions in their own sequence.
     step: int32 scalar, where in the response cache they are written.
     cache: from `cache.from_prefill`, updated by earlier calls.
 
@@ -212,23 +240,38 @@ def decode(
     hidden `[B, G, D]` after the final norm, and the new cache.
   """
   x = _embed(config, params['embedding'], tokens)
-  angles = rope.rope_angles(positions, config.head_dim, config.rope_theta)
+  bias = params['position_bias'] if config.positions == 't5' else None
   updated = []
-  for layer, blocks in zip(layers, cache, strict=True):
-    attend = functools.partial(attention.attend_cached, blocks, step)
+  for layer, kind, blocks in zip(
+    layers, config.layer_kinds, cache, strict=True
+  ):
+    attend = functools.partial(
+      attention.attend_cached, config, bias, blocks, step, at
+    )
     with jax.default_matmul_precision(PRECISION):
-      x, blocks = Block(config).apply({'params': layer}, x, angles, attend)
+      x, (blocks, _) = Block(config).apply(
+        {'params': layer}, x, kind, attend, None
+      )
     updated.append(blocks)
   hidden = RMSNorm(config).apply({'params': params['final_norm']}, x)
   return hidden, tuple(updated)
 
 
 def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
-  """`[..., D]` -> `[..., V]` float32, multiplied in `logits_dtype`."""
+  """`[..., D]` -> `[..., V]` float32, multiplied in `logits_dtype`.
+
+  Rows of the embedding that are padding get a probability of 0.
+  """
   head = _head(config, params)
   with jax.default_matmul_precision(PRECISION):
     out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
-  return out.astype(jnp.float32)
+  out = out.astype(jnp.float32)
+  if config.logits_softcap:
+    out = config.logits_softcap * jnp.tanh(out / config.logits_softcap)
+  if config.used_vocab:
+    exists = jnp.arange(config.vocab_size) < config.used_vocab
+    out = jnp.where(exists, out, attention.MASKED)
+  return out
 
 
 def token_logp(
@@ -285,30 +328,12 @@ def token_logp(
   return restore(logp), restore(entropy)
 
 
-def _dense(cfg: ModelConfig, features: int, name: str, bias: bool = False):
-  # Projections back into the residual stream start smaller, so that the
-  # variance of the stream does not grow with depth (GPT-2, section 2.3).
-  scale = (2 * cfg.n_layers) ** -0.5 if name in ('o', 'down') else 1.0
-  dense = nn.Dense(
-    features,
-    use_bias=bias,
-    dtype=cfg.compute_dtype,
-    param_dtype=cfg.param_dtype,
-    kernel_init=nn.initializers.normal(0.02 * scale),
-    name=name,
-  )
-
-  # One token axis: on CPU the weight gradient of a `[N, S, D]` input is a
-  # contraction over two axes and takes more than twice as long.
-  def project(x: Array) -> Array:
-    flat = dense(x.reshape(-1, x.shape[-1]))
-    return flat.reshape(*x.shape[:-1], features)
-
-  return project
-
-
 def _embed(config: ModelConfig, table: Array, tokens: Array) -> Array:
-  return table.astype(config.compute_dtype)[tokens]
+  x = table.astype(config.compute_dtype)[tokens]
+  if config.scale_embeddings:
+    # Rounded to the compute dtype first, as the models were trained.
+    x = x * jnp.asarray(config.d_model**0.5, x.dtype)
+  return x
 
 
 def _head(config: ModelConfig, params: Params) -> Array:

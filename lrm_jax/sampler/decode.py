@@ -170,7 +170,7 @@ def _start(
   batch, width = prompt_ids.shape
   columns = jnp.arange(width)
   is_prompt = columns < prompt_length[:, None]
-  hidden, (k, v) = transformer.apply(
+  hidden, kept = transformer.apply(
     config,
     params,
     prompt_ids,
@@ -190,7 +190,9 @@ def _start(
       length=jnp.zeros(group, jnp.int32),
       ended=jnp.zeros(group, bool),
     ),
-    cache=cache_lib.from_prefill(k, v, is_prompt, shape.samples, room),
+    cache=cache_lib.from_prefill(
+      kept.keys, kept.values, is_prompt, shape.samples, room
+    ),
   )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lrm_jax.models import cache as cache_lib
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.rope import Rope
 
 apply = jax.jit(transformer.apply, static_argnums=0)
 
@@ -16,6 +17,7 @@ apply = jax.jit(transformer.apply, static_argnums=0)
 def make_config(**changes):
   fields = {
     'vocab_size': 37,
+    'family': 'qwen2',
     'd_model': 16,
     'n_layers': 2,
     'n_heads': 4,
@@ -23,7 +25,7 @@ def make_config(**changes):
     'head_dim': 6,
     'd_ff': 20,
     'max_positions': 64,
-    'rope_theta': 100.0,
+    'rope': Rope(theta=100.0),
   }
   return ModelConfig(**fields | changes)
 
@@ -98,10 +100,10 @@ def cached_logits(config, params, prompts, responses):
 @functools.partial(jax.jit, static_argnums=0)
 def _feed(config, params, prompt, length, fed):
   """`[1 + T, B, G, V]` logits of `[B, G, T]` tokens behind packed prompts."""
-  hidden, (keys, values) = transformer.apply(config, params, *prompt)
+  hidden, kept = transformer.apply(config, params, *prompt)
   last = jnp.take_along_axis(hidden, length[:, None, None] - 1, axis=1)
   mask = prompt[2] > 0
-  cache = cache_lib.from_prefill(keys, values, mask, *fed.shape[1:])
+  cache = cache_lib.from_prefill(kept.keys, kept.values, mask, *fed.shape[1:])
   layers = transformer.layer_params(config, params)
 
   def one_token(cache, inputs):

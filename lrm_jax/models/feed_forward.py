@@ -1,0 +1,141 @@
+"""Feed-forward networks: one gated, or a mixture of them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.structs import Array
+
+ACTIVATIONS = {'silu': nn.silu, 'gelu_tanh': nn.gelu}
+
+
+class Routing(NamedTuple):
+  """How the tokens of a batch were shared out; padding left out.
+
+  Attributes:
+    chosen: `[E]` float32, how often each expert was chosen.
+    probability: `[E]` float32, the sum of the router's probabilities.
+  """
+
+  chosen: Array
+  probability: Array
+
+
+def load_balance(routing: Routing, used: int) -> Array:
+  """E * sum_e f_e P_e, 1 where all experts have the same load (times `used`).
+
+  f_e is the share of tokens that chose e, P_e the mean probability of e, both
+  over the tokens of all layers. Shazeer et al. 2017 (arXiv 1701.06538) as
+  simplified by Fedus et al. 2021 (arXiv 2101.03961), equation 4, and summed
+  over the `used` choices as `transformers` does.
+
+  Args:
+    routing: with a leading axis of layers, `[L, E]`.
+    used: experts that each token is sent to.
+
+  Returns:
+    Scalar float32; 0 without any token.
+  """
+  chosen, probability = (jnp.sum(x, axis=0) for x in routing)
+  tokens = jnp.maximum(jnp.sum(chosen) / used, 1.0)
+  shares = jax.lax.stop_gradient(chosen) / tokens
+  return chosen.shape[-1] * jnp.sum(shares * probability / tokens)
+
+
+class Gated(nn.Module):
+  """down(activation(gate(x)) * up(x))."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    cfg = self.config
+    gate = dense(cfg, cfg.d_ff, 'gate')(x)
+    up = dense(cfg, cfg.d_ff, 'up')(x)
+    return dense(cfg, cfg.d_model, 'down')(
+      ACTIVATIONS[cfg.activation](gate) * up
+    )
+
+
+class MixtureOfExperts(nn.Module):
+  """Every token through its `used` best experts, weighted by the router.
+
+  p = softmax(router(x)) in float32; the largest `used` of p are the weights,
+  divided by their sum if `normalize`. Tokens are sorted by expert, and each
+  expert multiplies its own in one grouped product, so nothing is dropped.
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(
+    self, x: Array, is_token: Array | None
+  ) -> tuple[Array, Routing | None]:
+    cfg, experts = self.config, self.config.experts
+    flat = x.reshape(-1, cfg.d_model)
+    scores = dense(cfg, experts.count, 'router')(flat)
+    law = jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
+    weights, chosen = jax.lax.top_k(law, experts.used)
+    if experts.normalize:
+      weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+
+    order = jnp.argsort(chosen.reshape(-1), stable=True)
+    sizes = jnp.bincount(chosen.reshape(-1), length=experts.count)
+    rows = flat[order // experts.used]
+    grouped = lambda rows, name, width: jax.lax.ragged_dot(
+      rows, self._kernel(name, rows.shape[-1], width), sizes
+    )
+    gate = ACTIVATIONS[cfg.activation](grouped(rows, 'gate', experts.width))
+    inner = gate * grouped(rows, 'up', experts.width)
+    out = grouped(inner, 'down', cfg.d_model)
+    # Back in the order of the tokens, `used` rows each.
+    out = out[jnp.argsort(order)].reshape(-1, experts.used, cfg.d_model)
+    out = jnp.einsum('nud,nu->nd', out, weights.astype(out.dtype))
+    routing = None
+    if is_token is not None:
+      counted = is_token.reshape(-1, 1).astype(jnp.float32)
+      choices = jax.nn.one_hot(chosen, experts.count).sum(axis=1)
+      routing = Routing(
+        jnp.sum(choices * counted, axis=0), jnp.sum(law * counted, axis=0)
+      )
+    return out.reshape(x.shape), routing
+
+  def _kernel(self, name: str, width: int, features: int) -> Array:
+    cfg = self.config
+    scale = 0.02 * residual_scale(cfg, name)
+    shape = (cfg.experts.count, width, features)
+    kernel = self.param(
+      name, nn.initializers.normal(scale), shape, cfg.param_dtype
+    )
+    return kernel.astype(cfg.compute_dtype)
+
+
+def residual_scale(config: ModelConfig, name: str) -> float:
+  """Projections back into the residual stream start smaller.
+
+  So that the variance of the stream does not grow with depth (GPT-2, section
+  2.3).
+  """
+  return (2 * config.n_layers) ** -0.5 if name in ('o', 'down') else 1.0
+
+
+def dense(cfg: ModelConfig, features: int, name: str, bias: bool = False):
+  module = nn.Dense(
+    features,
+    use_bias=bias,
+    dtype=cfg.compute_dtype,
+    param_dtype=cfg.param_dtype,
+    kernel_init=nn.initializers.normal(0.02 * residual_scale(cfg, name)),
+    name=name,
+  )
+
+  # One token axis: on CPU the weight gradient of a `[N, S, D]` input is a
+  # contraction over two axes and takes more than twice as long.
+  def project(x: Array) -> Array:
+    flat = module(x.reshape(-1, x.shape[-1]))
+    return flat.reshape(*x.shape[:-1], features)
+
+  return project
