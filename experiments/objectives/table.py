@@ -34,8 +34,9 @@ HEADER = (
   's / step',
   'steps',
 )
-# The picture shows the runs below so many tokens once more, larger.
-CROWDED = 42
+# Where the picture is crowded it is shown again, larger: from and below so
+# many tokens, from so many percent.
+CROWDED = ((0, 42, 75), (42, 100, 80))
 # Means over the last steps of a run, where a single step is noise.
 LAST = 5
 
@@ -130,13 +131,20 @@ def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
     if not best or points[name][1] > points[best[-1]][1]:
       best.append(name)
   start = methods[next(iter(methods))][0]['before']
-  fig = figure.Figure(figsize=(13, 7.5), layout='constrained')
-  whole, corner = fig.subplots(1, 2, width_ratios=(2, 3))
-  crowd = {n: p for n, p in points.items() if p[0] < CROWDED}
-  others = {n: p for n, p in points.items() if n not in crowd}
+  fig = figure.Figure(figsize=(19, 7.5), layout='constrained')
+  whole, *corners = fig.subplots(1, 1 + len(CROWDED), width_ratios=(2, 3, 3))
   _draw(whole, points, best)
-  _draw(corner, crowd, best)
-  _label_beside(corner, crowd, best)
+  others = dict(points)
+  for corner, (low, high, least) in zip(corners, CROWDED, strict=True):
+    crowd = {
+      name: point
+      for name, point in points.items()
+      if low <= point[0] < high and point[1] >= least
+    }
+    others = {name: p for name, p in others.items() if name not in crowd}
+    _draw(corner, crowd, best)
+    _label_beside(corner, crowd, best)
+    corner.set_title(f'{low} to {high} tokens')
   for name, (tokens, accuracy, _) in others.items():
     whole.annotate(
       name,
@@ -151,7 +159,6 @@ def front(methods: dict[str, list[dict]], path: pathlib.Path) -> None:
     'start', at, xytext=(-30, -14), textcoords='offset points', weight='bold'
   )
   whole.set_ylabel('accuracy (%), with 95 % intervals')
-  corner.set_title(f'below {CROWDED} tokens')
   fig.savefig(path, dpi=110)
 
 
