@@ -27,12 +27,12 @@ TEMPLATE = (
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 CONFIG = """
-from configs import dler_hf, default
+from configs import dler_hf, objectives
 
 def get_config():
   config = dler_hf.get_config()
   # No answer of a random model is right, so only this term has a gradient.
-  config.objective = default.grpo(cap=TOKENS)
+  config.objective = objectives.grpo(cap=TOKENS)
   with config.unlocked():
     config.objective.regularizers = {'entropy': {'coefficient': 0.01}}
   config.train.steps = 2
