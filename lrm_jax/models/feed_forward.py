@@ -123,6 +123,7 @@ def residual_scale(config: ModelConfig, name: str) -> float:
 
 
 def dense(cfg: ModelConfig, features: int, name: str, bias: bool = False):
+  """`[..., width] -> [..., features]`, with parameters named `name`."""
   module = nn.Dense(
     features,
     use_bias=bias,

@@ -286,13 +286,8 @@ def test_gradients_flow_through_layers_with_and_without_windows():
       | {'layers': jax.tree.map(lambda x, y: x + size * y, params['layers'], d)}
     )
     expected = (loss(move(3e-3)) - loss(move(-3e-3))) / 6e-3
-    found = sum(
-      jnp.vdot(x, y)
-      for x, y in zip(
-        jax.tree.leaves(direction),
-        jax.tree.leaves(slopes['layers']),
-        strict=True,
-      )
+    found = jax.tree.reduce(
+      jnp.add, jax.tree.map(jnp.vdot, direction, slopes['layers'])
     )
     assert abs(expected) > 0.1
     np.testing.assert_allclose(found, expected, rtol=0.02)
