@@ -268,7 +268,13 @@ def test_every_kind_is_its_loop(width, theta):
 # Tables of transformers.
 
 
-def ours(asked, at):
+# Of two frequencies: some roundings of a float32 apart, as theirs are of theirs
+# on another processor.
+ROUNDINGS = 3 * 2.0**-23
+
+
+def assert_same_tables(asked, at, turns, cos, sin):
+  """To 1e-6, and what those roundings become at the last positions."""
   parameters = dict(asked['parameters'])
   kind, theta = parameters.pop('rope_type'), parameters.pop('rope_theta')
   fraction = parameters.pop('partial_rotary_factor', 1.0)
@@ -277,19 +283,14 @@ def ours(asked, at):
     for name, value in parameters.items()
   }
   which = make(kind, theta, fraction, **settings)
-  return rope.angles(which, asked['head_dim'], asked['window'], at)
-
-
-def assert_same_tables(asked, at, cos, sin):
-  """To 1e-6, and to the last bits of a float32 frequency far out.
-
-  At position p two neighbouring frequencies w are p * w * 2^-23 radians apart.
-  """
-  found = ours(asked, at)
-  slack = 1e-6
+  ours, factor = rope.frequencies(which, asked['head_dim'], asked['window'])
+  np.testing.assert_allclose(ours, turns, rtol=ROUNDINGS)
+  apart = np.abs(ours.astype(np.float64) - turns)
+  allowed = factor * (1e-6 + np.asarray(at)[:, None] * apart)
+  found = rope.angles(which, asked['head_dim'], asked['window'], at)
   for table, expected in zip(found, (cos, sin), strict=True):
     assert table.shape == expected.shape
-    assert (np.abs(np.asarray(table, np.float64) - expected) <= slack).all()
+    assert np.max(np.abs(table - expected) - allowed) <= 0
 
 
 def stored():
@@ -305,9 +306,8 @@ def names():
 def test_tables_are_those_of_transformers(name):
   arrays = stored()
   asked = json.loads(str(arrays[f'{name}/asked']))
-  assert_same_tables(
-    asked, *(arrays[f'{name}/{part}'] for part in ('at', 'cos', 'sin'))
-  )
+  parts = ('at', 'turns', 'cos', 'sin')
+  assert_same_tables(asked, *(arrays[f'{name}/{part}'] for part in parts))
 
 
 def test_the_fixture_has_every_kind_of_theirs():
