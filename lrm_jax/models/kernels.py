@@ -122,10 +122,10 @@ def _splash_rows(q, k, v, segment_ids, *, block, window, softcap, interpret):
   if window:
     # (tokens before, tokens after), the query itself not counted.
     mask = splash_attention.LocalMask((length, length), (window - 1, 0), 0)
-  sizes = ('block_q', 'block_kv', 'block_kv_compute')
-  sizes += tuple(f'{size}_dkv' for size in sizes) + (
-    'block_q_dq',
-    'block_kv_dq',
+  sizes = (
+    *('block_q', 'block_kv', 'block_kv_compute'),
+    *('block_q_dkv', 'block_kv_dkv', 'block_kv_dkv_compute'),
+    *('block_q_dq', 'block_kv_dq'),
   )
   kernel = splash_attention.make_splash_mha(
     splash_attention.MultiHeadMask([mask] * heads),
