@@ -251,6 +251,11 @@ def _check_attention(config: ModelConfig) -> None:
       "model: attention='dot_product' has no attention_softcap="
       f'{config.attention_softcap}, only 0; choose reference, chunked or splash'
     )
+  if name == 'splash' and config.compute_dtype == 'float16':
+    raise errors.UserError(
+      "model: attention='splash' has no compute_dtype='float16', only float32 "
+      'or bfloat16; choose one of them'
+    )
   if name == 'dot_product' and config.compute_dtype != 'float32':
     if config.head_dim % 8 or config.head_dim > MAX_CUDNN_HEAD_DIM:
       raise errors.UserError(

@@ -1,5 +1,6 @@
 """Feed-forward networks: one gated, or a mixture of them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -40,9 +41,9 @@ def load_balance(routing: Routing, used: int) -> Array:
     Scalar float32; 0 without any token.
   """
   chosen, probability = (jnp.sum(x, axis=0) for x in routing)
+  chosen = jax.lax.stop_gradient(chosen)
   tokens = jnp.maximum(jnp.sum(chosen) / used, 1.0)
-  shares = jax.lax.stop_gradient(chosen) / tokens
-  return chosen.shape[-1] * jnp.sum(shares * probability / tokens)
+  return chosen.shape[-1] * jnp.sum(chosen / tokens * probability / tokens)
 
 
 class Gated(nn.Module):
@@ -122,8 +123,10 @@ def residual_scale(config: ModelConfig, name: str) -> float:
   return (2 * config.n_layers) ** -0.5 if name in ('o', 'down') else 1.0
 
 
-def dense(cfg: ModelConfig, features: int, name: str, bias: bool = False):
-  """`[..., width] -> [..., features]`, with parameters named `name`."""
+def dense(
+  cfg: ModelConfig, features: int, name: str, bias: bool = False
+) -> Callable[[Array], Array]:
+  """A linear map of the last axis, a module of the one that calls this."""
   module = nn.Dense(
     features,
     use_bias=bias,

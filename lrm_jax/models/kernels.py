@@ -7,6 +7,7 @@ reads key/value head h // (H / K), as everywhere.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -98,18 +99,46 @@ def splash(
   q = q * jnp.asarray(scale, q.dtype)
   q, k, v = (jnp.swapaxes(_pad(x, room), 1, 2) for x in (q, k, v))
   segment_ids = _pad(segment_ids, room)
-  run = functools.partial(
+  rows = functools.partial(
     _splash_rows, block=block, window=window, softcap=softcap
   )
-  out = jax.lax.platform_dependent(
-    q,
-    k,
-    v,
-    segment_ids,
-    cpu=functools.partial(run, interpret=True),
-    tpu=functools.partial(run, interpret=False),
+  run = functools.partial(
+    jax.lax.platform_dependent,
+    cpu=functools.partial(rows, interpret=True),
+    tpu=functools.partial(rows, interpret=False),
   )
+  precision = 'highest' if q.dtype == jnp.float32 else 'default'
+  out = _multiplied_in(precision, run)(q, k, v, segment_ids)
   return jnp.swapaxes(out, 1, 2)[:, :length]
+
+
+def _multiplied_in(
+  precision: str, kernel: Callable[..., Array]
+) -> Callable[..., Array]:
+  """`kernel(q, k, v, segment_ids)`, its products in this precision.
+
+  A setting around it is not enough. The backward pass is traced where the
+  gradient is asked for, out of its reach, and would multiply float32 in
+  bfloat16. And a setting of 'highest' around all of a model does reach the
+  kernel, which does not compile with it for bfloat16.
+  """
+  in_precision = functools.partial(jax.default_matmul_precision, precision)
+
+  @jax.custom_vjp
+  def run(*inputs):
+    with in_precision():
+      return kernel(*inputs)
+
+  def forward(q, k, v, segment_ids):
+    with in_precision():
+      return jax.vjp(lambda *qkv: kernel(*qkv, segment_ids), q, k, v)
+
+  def backward(pull, slopes):
+    with in_precision():
+      return *pull(slopes), None
+
+  run.defvjp(forward, backward)
+  return run
 
 
 def _splash_rows(q, k, v, segment_ids, *, block, window, softcap, interpret):

@@ -31,6 +31,24 @@ def inputs(config, rows=ROWS, **options):
   return at, segments, *loops.draw(config, *at.shape, **options)
 
 
+def equations(jaxpr, inside_scan=False):
+  """(equation, whether every layer repeats it) of everything in a program."""
+  for equation in jaxpr.eqns:
+    yield equation, inside_scan
+    is_inside = inside_scan or equation.primitive.name == 'scan'
+    for inner in jax.tree.leaves(
+      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
+    ):
+      if hasattr(inner, 'jaxpr'):
+        inner = inner.jaxpr
+      if hasattr(inner, 'eqns'):
+        yield from equations(inner, is_inside)
+
+
+def primitives(jaxpr):
+  return [(e.primitive.name, inside) for e, inside in equations(jaxpr)]
+
+
 # The reference.
 
 
@@ -214,12 +232,42 @@ def test_splash_is_refused_on_a_gpu(monkeypatch):
     loops.run.__wrapped__(config, 0, *given)
 
 
+def splash_products(dtype):
+  """Every matrix product of a layer and of its gradient.
+
+  Traced as a model is: forward in the model's precision, the gradient asked
+  for outside of it.
+  """
+  config = loops.make_config(attention='splash', compute_dtype=dtype)
+  at, segments, *qkv, _ = inputs(config, dtype=dtype)
+
+  def loss(*qkv):
+    with jax.default_matmul_precision(transformer.PRECISION):
+      return loops.run.__wrapped__(config, 0, at, segments, *qkv).sum()
+
+  program = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(*qkv)
+  return [e for e, _ in equations(program.jaxpr) if 'dot' in e.primitive.name]
+
+
+def test_splash_multiplies_float32_in_float32():
+  found = splash_products('float32')
+  # q k and w v; again for dq, with two more; and for dk and dv, with three.
+  assert len(found) >= 2 * (2 + 3 + 4)
+  exact = jax.lax.Precision.HIGHEST
+  assert {e.params['precision'] for e in found} == {(exact, exact)}
+
+
+def test_splash_multiplies_bfloat16_as_a_tpu_can():
+  """Which refuses to multiply it in the precision of float32."""
+  for equation in splash_products('bfloat16'):
+    assert jax.lax.Precision.HIGHEST not in equation.params['precision']
+
+
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('head_dim', [64, 128])
-def test_splash_lowers_for_a_tpu(head_dim, dtype):
-  """There is none here, so this ends before the compiler begins."""
+def test_splash_lowers_for_a_tpu(dtype):
+  """There is none here, so this ends before its compiler begins."""
   config = loops.make_config(
-    head_dim=head_dim,
+    head_dim=64,
     n_kv_heads=2,
     attention='splash',
     compute_dtype=dtype,
@@ -230,7 +278,8 @@ def test_splash_lowers_for_a_tpu(head_dim, dtype):
   step = jax.jit(lambda *x: loops.gradients(config, *x))
   with jax.default_matmul_precision(transformer.PRECISION):
     lowered = step.trace(*given).lower(lowering_platforms=('tpu',))
-  assert lowered.as_text().count('tpu_custom_call') >= 3
+  # Forward, and backward for q and for k and v, of both kinds of layers.
+  assert lowered.as_text().count('tpu_custom_call') >= 6
 
 
 # Kinds of layers.
@@ -301,20 +350,6 @@ def program(config):
   return jax.make_jaxpr(step)(params)
 
 
-def primitives(jaxpr, inside_scan=False):
-  """(name, whether a layer repeats it) of everything in a program."""
-  for equation in jaxpr.eqns:
-    yield equation.primitive.name, inside_scan
-    is_scan = inside_scan or equation.primitive.name == 'scan'
-    for inner in jax.tree.leaves(
-      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
-    ):
-      if hasattr(inner, 'jaxpr'):
-        inner = inner.jaxpr
-      if hasattr(inner, 'eqns'):
-        yield from primitives(inner, is_scan)
-
-
 @pytest.mark.parametrize('kernel', ['reference', 'splash'])
 def test_more_layers_are_no_longer_program(kernel):
   three, six = (
@@ -335,7 +370,7 @@ def test_more_layers_are_no_longer_program(kernel):
 @pytest.mark.parametrize('windows', [(), WINDOWS])
 def test_angles_and_masks_are_made_once_for_all_layers(windows):
   config = tiny.make_config(n_layers=3, windows=windows)
-  found = list(primitives(program(config).jaxpr))
+  found = primitives(program(config).jaxpr)
   for name in ('cos', 'sin', 'eq', 'ge'):
     assert (name, True) not in found, name
   assert ('cos', False) in found

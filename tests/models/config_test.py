@@ -67,6 +67,10 @@ LONGROPE = (
       ["'dot_product'", 'attention_softcap=50.0', 'only 0', 'splash'],
     ),
     (
+      {'attention': 'splash', 'compute_dtype': 'float16'},
+      ["'splash'", "compute_dtype='float16'", 'float32 or bfloat16'],
+    ),
+    (
       {'attention': 'dot_product', 'compute_dtype': 'bfloat16'},
       ["'dot_product'", 'bfloat16', 'head_dim=6', 'multiples of 8'],
     ),

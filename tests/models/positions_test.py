@@ -269,8 +269,9 @@ def test_within_its_training_length_lm_infinite_is_rope():
   found = loops.run(make_config('lm_infinite', trained_positions=20), 0, *given)
   expected = loops.run(make_config('rope'), 0, *given)
   np.testing.assert_allclose(found, expected, atol=1e-6)
+  # 19 tokens back is now as far as 18.
   shorter = loops.run(
-    make_config('lm_infinite', trained_positions=19), 0, *given
+    make_config('lm_infinite', trained_positions=18), 0, *given
   )
   assert np.abs(shorter[2, -1] - expected[2, -1]).max() > 1e-3
   np.testing.assert_allclose(shorter[:2], expected[:2], atol=1e-6)
@@ -300,7 +301,7 @@ def test_lm_infinite_bounds_the_distance():
   )
   at_limit = run(6)
   for distance in (7, 100, 60_000):
-    np.testing.assert_array_equal(run(distance), at_limit)
+    np.testing.assert_allclose(run(distance), at_limit, atol=1e-6)
   rope = loops.run(
     make_config('rope', (2, 1)), 0, np.array([[0, 6]]), segments, q, k, v
   )
