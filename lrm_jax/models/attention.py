@@ -143,7 +143,6 @@ def attend_cached(
   cache = cache.write(k, v, step)
   prompt, room = cache.prompt_k.shape[-2], cache.k.shape[-2]
   window = config.kinds[kind].window
-  window = window if window else ENDLESS
   # Positions run on through prompt and response.
   in_prompt = jnp.arange(prompt)
   in_past = (at - step)[..., None] + jnp.arange(room)
@@ -167,7 +166,9 @@ def attend_cached(
   )
   masks = cache.prompt_mask[:, None, None, None], jnp.arange(room) <= step
   scores = [
-    _scores(config, table, pair, mask & (pair.distance < window))
+    _scores(
+      config, table, pair, mask & (not window or pair.distance < window)
+    )
     for pair, mask in zip((to_prompt, to_past), masks, strict=True)
   ]
   weights = _softmax(jnp.concatenate(scores, axis=-1), v.dtype)
