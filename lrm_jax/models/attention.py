@@ -12,16 +12,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrm_jax.models import kernels, positions
 from lrm_jax.models.cache import LayerCache
-from lrm_jax.models.config import LayerKind, ModelConfig
+from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
 # Finite, so a row that may look at nothing gives a uniform law, not NaN.
 MASKED = -1e30
-# Queries at a time in the chunked kernel.
+# Queries at a time in the chunked kernel, at most.
 CHUNK = 256
+# Kernels that are given their masks; the others make them as they go.
+MASKED_KERNELS = ('reference', 'dot_product')
+# Stands for no window where windows are data.
+ENDLESS = np.iinfo(np.int32).max
 
 
 @jax.tree_util.register_dataclass
@@ -29,20 +34,25 @@ CHUNK = 256
 class Rows:
   """What attention needs to know of packed rows, once for all layers.
 
+  A leading axis counts the kinds of layers: the layers are one scanned program,
+  to which its own kind is data.
+
   Attributes:
     positions: `[N, S]` int32.
     segment_ids: `[N, S]` int32; 0 is padding, every other number is one
       sequence of the row, in order.
-    prepared: per kind of layer, what its scheme needs to place tokens.
-    masks: per kind of layer `[N, S, S]` bool, True where a query (axis 1)
-      sees a key (axis 2); empty where the kernel makes its own.
+    windows: `[kinds]` int32 tokens, ENDLESS where there is none.
+    prepared: `[kinds, ...]`, what the scheme needs to place tokens.
+    masks: `[kinds, N, S, S]` bool, True where a query (axis 2) sees a key
+      (axis 3); None where the kernel makes its own.
     table: T5's `[buckets, H]`; None for other schemes.
   """
 
   positions: Array
   segment_ids: Array
-  prepared: tuple[Any, ...]
-  masks: tuple[Array, ...]
+  windows: Array
+  prepared: Any
+  masks: Array | None
   table: Array | None
 
 
@@ -51,16 +61,19 @@ def make_rows(
 ) -> Rows:
   """Prepares rows whose tokens stand `at` `[N, S]` in their sequences."""
   scheme = positions.SCHEMES[config.positions]
-  masks = ()
-  if config.attention == 'reference':
+  windows = np.array(
+    [kind.window if kind.window else ENDLESS for kind in config.kinds], np.int32
+  )
+  prepared = [scheme.prepare(config, k, at[..., None]) for k in config.kinds]
+  masks = None
+  if config.attention in MASKED_KERNELS:
     row = jnp.arange(at.shape[1]), at, segment_ids
-    masks = tuple(_mask(kind, row, row) for kind in config.kinds)
+    masks = jnp.stack([_mask(window, row, row) for window in windows])
   return Rows(
     positions=at,
     segment_ids=segment_ids,
-    prepared=tuple(
-      scheme.prepare(config, kind, at[..., None]) for kind in config.kinds
-    ),
+    windows=jnp.asarray(windows),
+    prepared=jax.tree.map(lambda *leaves: jnp.stack(leaves), *prepared),
     masks=masks,
     table=table,
   )
@@ -80,15 +93,15 @@ def over_rows(config: ModelConfig) -> Callable[..., Any]:
     q `[N, S, H, head_dim]`, k and v `[N, S, K, head_dim]`; it gives
     `[N, S, H, head_dim]` in the dtype of v, and (placed k, v) for a cache.
   """
+  scheme = positions.SCHEMES[config.positions]
+  kernel = KERNELS[config.attention]
 
   def attend(rows: Rows, kind: Array | int, q: Array, k: Array, v: Array):
-    branches = [
-      functools.partial(_attend_kind, config, rows, i)
-      for i in range(len(config.kinds))
-    ]
-    if len(branches) == 1:
-      return branches[0](q, k, v)
-    return jax.lax.switch(kind, branches, q, k, v)
+    if len(config.kinds) == 1:
+      kind = 0  # Known, where the scan only hands over a number.
+    prepared = jax.tree.map(lambda x: _of_kind(x, kind), rows.prepared)
+    q, k = scheme.place(q, prepared), scheme.place(k, prepared)
+    return kernel(config, rows, kind, q, k, v), (k, v)
 
   return attend
 
@@ -129,6 +142,7 @@ def attend_cached(
   q, k = scheme.place(q, prepared), scheme.place(k, prepared)
   cache = cache.write(k, v, step)
   prompt, room = cache.prompt_k.shape[-2], cache.k.shape[-2]
+  window = config.kinds[kind].window
   # Positions run on through prompt and response.
   in_prompt = jnp.arange(prompt)
   in_past = (at - step)[..., None] + jnp.arange(room)
@@ -153,7 +167,7 @@ def attend_cached(
   masks = cache.prompt_mask[:, None, None, None], jnp.arange(room) <= step
   scores = [
     _scores(
-      config, table, pair, mask & _within(config.kinds[kind], pair.distance)
+      config, table, pair, mask & (not window or pair.distance < window)
     )
     for pair, mask in zip((to_prompt, to_past), masks, strict=True)
   ]
@@ -165,16 +179,25 @@ def attend_cached(
 
 
 def reference(
-  config: ModelConfig, rows: Rows, index: int, q: Array, k: Array, v: Array
+  config: ModelConfig,
+  rows: Rows,
+  kind: Array | int,
+  q: Array,
+  k: Array,
+  v: Array,
 ) -> Array:
   """Every query against every key of its row: S^2 scores per head."""
-  return _attend_rows(
-    config, rows, index, rows.positions, rows.masks[index], q, k, v
-  )
+  mask = _of_kind(rows.masks, kind)
+  return _attend_rows(config, rows, rows.positions, mask, q, k, v)
 
 
 def chunked(
-  config: ModelConfig, rows: Rows, index: int, q: Array, k: Array, v: Array
+  config: ModelConfig,
+  rows: Rows,
+  kind: Array | int,
+  q: Array,
+  k: Array,
+  v: Array,
 ) -> Array:
   """The reference, CHUNK queries at a time, recomputed in the backward pass.
 
@@ -182,54 +205,74 @@ def chunked(
   """
   length = q.shape[1]
   count = -(-length // CHUNK)
-  places = jnp.arange(count * CHUNK)
+  size = -(-length // count)  # Even chunks waste less padding.
+  places = jnp.arange(count * size)
   keys = places[:length], rows.positions, rows.segment_ids
+  window = rows.windows[kind]
 
   def cut(x: Array) -> Array:
-    x = jnp.pad(
-      x, [(0, 0), (0, len(places) - length)] + [(0, 0)] * (x.ndim - 2)
-    )
-    return jnp.moveaxis(x.reshape(len(x), count, CHUNK, *x.shape[2:]), 1, 0)
+    room = len(places) - length
+    x = jnp.pad(x, [(0, 0), (0, room)] + [(0, 0)] * (x.ndim - 2))
+    return jnp.moveaxis(x.reshape(len(x), count, size, *x.shape[2:]), 1, 0)
 
   @jax.checkpoint
   def one(part):
     queries, place, at, segments = part
-    mask = _mask(config.kinds[index], (place, at, segments), keys)
-    return _attend_rows(config, rows, index, at, mask, queries, k, v)
+    mask = _mask(window, (place, at, segments), keys)
+    return _attend_rows(config, rows, at, mask, queries, k, v)
 
-  parts = cut(q), places.reshape(count, CHUNK), *map(cut, keys[1:])
+  parts = cut(q), places.reshape(count, size), *map(cut, keys[1:])
   out = jnp.moveaxis(jax.lax.map(one, parts), 0, 1)
   return out.reshape(len(q), -1, *q.shape[2:])[:, :length]
 
 
-def _plain(kernel: Callable[..., Array]) -> Callable[..., Array]:
-  """A kernel of products only, called as those above."""
+def dot_product(
+  config: ModelConfig,
+  rows: Rows,
+  kind: Array | int,
+  q: Array,
+  k: Array,
+  v: Array,
+) -> Array:
+  """See `kernels.dot_product`."""
+  mask = _of_kind(rows.masks, kind)
+  return kernels.dot_product(q, k, v, mask, scale=_scale(config))
 
-  def call(config, rows, index, q, k, v):
-    return kernel(
-      config, config.kinds[index], rows.positions, rows.segment_ids, q, k, v
+
+def splash(
+  config: ModelConfig,
+  rows: Rows,
+  kind: Array | int,
+  q: Array,
+  k: Array,
+  v: Array,
+) -> Array:
+  """See `kernels.splash`. A window is part of its program, so kinds branch."""
+  branches = [
+    functools.partial(
+      kernels.splash,
+      scale=_scale(config),
+      window=each.window,
+      softcap=config.attention_softcap,
     )
-
-  return call
+    for each in config.kinds
+  ]
+  return jax.lax.switch(kind, branches, q, k, v, rows.segment_ids)
 
 
 KERNELS: dict[str, Callable[..., Array]] = {
   'reference': reference,
   'chunked': chunked,
-  'dot_product': _plain(kernels.dot_product),
-  'splash': _plain(kernels.splash),
+  'dot_product': dot_product,
+  'splash': splash,
 }
 
 
-def _attend_kind(config, rows, index, q, k, v):
-  """Attention of one kind of layer."""
-  scheme = positions.SCHEMES[config.positions]
-  q = scheme.place(q, rows.prepared[index])
-  k = scheme.place(k, rows.prepared[index])
-  return KERNELS[config.attention](config, rows, index, q, k, v), (k, v)
+def _of_kind(stacked: Array, kind: Array | int) -> Array:
+  return jax.lax.dynamic_index_in_dim(stacked, kind, keepdims=False)
 
 
-def _attend_rows(config, rows, index, at, mask, q, k, v):
+def _attend_rows(config, rows, at, mask, q, k, v):
   """Queries `[N, Q, ...]` that stand `at` `[N, Q]`, against all keys."""
   starts = rows.positions
   pair = positions.Pair(
@@ -247,7 +290,7 @@ def _attend_rows(config, rows, index, at, mask, q, k, v):
   return out.reshape(q.shape)
 
 
-def _mask(kind: LayerKind, queries, keys) -> Array:
+def _mask(window: Array | int, queries, keys) -> Array:
   """`[N, Q, S]`: same segment, not later in the row, within the window.
 
   Either side is (places in the row `[Q]`, positions `[N, Q]`, segments).
@@ -255,11 +298,7 @@ def _mask(kind: LayerKind, queries, keys) -> Array:
   (q_place, q_at, q_segment), (k_place, k_at, k_segment) = queries, keys
   same = q_segment[:, :, None] == k_segment[:, None]
   past = q_place[:, None] >= k_place
-  return same & past & _within(kind, q_at[:, :, None] - k_at[:, None])
-
-
-def _within(kind: LayerKind, distance: Array) -> Array | bool:
-  return distance < kind.window if kind.window else True
+  return same & past & (q_at[:, :, None] - k_at[:, None] < window)
 
 
 def _scores(config, table, pair: positions.Pair, mask: Array) -> Array:
@@ -273,11 +312,14 @@ def _softmax(scores: Array, dtype) -> Array:
   return jax.nn.softmax(scores, axis=-1).astype(dtype)
 
 
+def _scale(config: ModelConfig) -> float:
+  width = config.query_width if config.query_width else config.head_dim
+  return width**-0.5
+
+
 def _product(config: ModelConfig, equation: str, q: Array, k: Array) -> Array:
   """Scaled, soft-capped products in float32."""
-  width = config.query_width if config.query_width else config.head_dim
-  scale = width**-0.5
-  scaled = q * jnp.asarray(scale, q.dtype)
+  scaled = q * jnp.asarray(_scale(config), q.dtype)
   grouped = scaled.reshape(*q.shape[:-2], config.n_kv_heads, -1, q.shape[-1])
   scores = jnp.einsum(equation, grouped, k, preferred_element_type=jnp.float32)
   if config.attention_softcap:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from lrm_jax import errors
+from lrm_jax.models import rope as rope_lib
 from lrm_jax.models.rope import Rope
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -11,6 +12,12 @@ ACTIVATIONS = ('silu', 'gelu_tanh')
 # Keys of `positions.SCHEMES` and of `attention.KERNELS`, which read this file.
 POSITIONS = ('rope', 'nope', 'alibi', 'hard_alibi', 't5', 'lm_infinite')
 ATTENTION = ('reference', 'chunked', 'dot_product', 'splash')
+# Those whose scores are products of placed queries and keys and nothing else,
+# and the kernels that compute nothing else.
+PLAIN_POSITIONS = ('rope', 'nope')
+PLAIN_ATTENTION = ('dot_product', 'splash')
+# What cuDNN takes, in its dtypes: multiples of 8, this at most.
+MAX_CUDNN_HEAD_DIM = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +94,10 @@ class ModelConfig:
     logits_dtype: dtype of the products that give logits; log-probabilities
       are always reduced in float32.
     attention: how attention over whole sequences is computed, one of
-      `attention.KERNELS`.
+      `attention.KERNELS`: 'reference'; 'chunked' for rows too long for it;
+      'dot_product', which is cuDNN on a GPU; 'splash' on a TPU. Windows count
+      positions, but places in the row in 'splash', which differ only where the
+      positions of a segment leave gaps.
     remat: what the backward pass recomputes: 'none', 'dots' (keep matrix
       products) or 'full' (keep layer inputs only).
     scan_unroll: layers per iteration of the scan. 1 compiles fastest and
@@ -146,16 +156,12 @@ class ModelConfig:
     _check_choice('activation', self.activation, ACTIVATIONS)
     _check_choice('positions', self.positions, POSITIONS)
     _check_choice('attention', self.attention, ATTENTION)
-    if self.windows and len(self.windows) != self.n_layers:
-      raise errors.UserError(
-        f'model: windows has {len(self.windows)} entries for n_layers='
-        f'{self.n_layers}; give one for each layer, or none'
-      )
-    if (self.trained_positions > 0) != (self.positions == 'lm_infinite'):
-      raise errors.UserError(
-        f'model: trained_positions={self.trained_positions} with positions='
-        f"{self.positions!r}; 'lm_infinite' needs it and no other scheme does"
-      )
+    _check_windows(self)
+    _check_attention(self)
+    for rope in (self.rope, self.local_rope):
+      if rope is not None:
+        # Refuses what does not fit the head.
+        rope_lib.frequencies(rope, self.head_dim, self.max_positions)
     if not 0 <= self.used_vocab <= self.vocab_size:
       raise errors.UserError(
         f'model: used_vocab={self.used_vocab} is not within vocab_size='
@@ -204,6 +210,59 @@ class ModelConfig:
       for kind in self._kind_of_each
     )
     return 2.0 * weights + 4.0 * heads * seen
+
+
+def _check_windows(config: ModelConfig) -> None:
+  windows, positions = config.windows, config.positions
+  if windows and len(windows) != config.n_layers:
+    raise errors.UserError(
+      f'model: windows has {len(windows)} entries for n_layers='
+      f'{config.n_layers}; give one for each layer, or none'
+    )
+  if any(window < 0 for window in windows):
+    raise errors.UserError(
+      f'model: windows={windows} has a negative one; give tokens, 0 for all '
+      'before a query'
+    )
+  if (config.trained_positions > 0) != (positions == 'lm_infinite'):
+    raise errors.UserError(
+      f'model: trained_positions={config.trained_positions} with positions='
+      f"{positions!r}; 'lm_infinite' needs it and no other scheme does"
+    )
+  if positions == 'lm_infinite' and any(windows):
+    raise errors.UserError(
+      f"model: windows={windows} with positions='lm_infinite', whose window is "
+      'trained_positions; leave windows empty'
+    )
+
+
+def _check_attention(config: ModelConfig) -> None:
+  """Refuses what the kernels of others cannot do."""
+  name = config.attention
+  if name not in PLAIN_ATTENTION:
+    return
+  if config.positions not in PLAIN_POSITIONS:
+    raise errors.UserError(
+      f'model: attention={name!r} has no positions={config.positions!r}, only '
+      f'{" or ".join(PLAIN_POSITIONS)}; choose reference or chunked'
+    )
+  if name == 'dot_product' and config.attention_softcap:
+    raise errors.UserError(
+      "model: attention='dot_product' has no attention_softcap="
+      f'{config.attention_softcap}, only 0; choose reference, chunked or splash'
+    )
+  if name == 'splash' and config.compute_dtype == 'float16':
+    raise errors.UserError(
+      "model: attention='splash' has no compute_dtype='float16', only float32 "
+      'or bfloat16; choose one of them'
+    )
+  if name == 'dot_product' and config.compute_dtype != 'float32':
+    if config.head_dim % 8 or config.head_dim > MAX_CUDNN_HEAD_DIM:
+      raise errors.UserError(
+        f"model: attention='dot_product' in {config.compute_dtype} has no "
+        f'head_dim={config.head_dim}, only multiples of 8 up to '
+        f'{MAX_CUDNN_HEAD_DIM}; choose reference or chunked'
+      )
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

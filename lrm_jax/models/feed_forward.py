@@ -41,9 +41,9 @@ def load_balance(routing: Routing, used: int) -> Array:
     Scalar float32; 0 without any token.
   """
   chosen, probability = (jnp.sum(x, axis=0) for x in routing)
+  chosen = jax.lax.stop_gradient(chosen)
   tokens = jnp.maximum(jnp.sum(chosen) / used, 1.0)
-  shares = jax.lax.stop_gradient(chosen) / tokens
-  return chosen.shape[-1] * jnp.sum(shares * probability / tokens)
+  return chosen.shape[-1] * jnp.sum(chosen / tokens * probability / tokens)
 
 
 class Gated(nn.Module):

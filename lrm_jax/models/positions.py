@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lrm_jax.errors import UserError
 from lrm_jax.models import rope
 from lrm_jax.models.config import LayerKind, ModelConfig
 from lrm_jax.structs import Array
@@ -62,14 +63,11 @@ class Scheme(NamedTuple):
     prepare: of positions that broadcast to `x` without its last axis.
     place: see there.
     scores: returns True for "all of them may be seen".
-    is_plain: scores are products of placed queries and keys, which every
-      attention kernel can compute.
   """
 
   prepare: Callable[[ModelConfig, LayerKind, Array], Any]
   place: Callable[[Array, Any], Array]
   scores: Callable[[ModelConfig, Any, Pair], tuple[Array, Array | bool]]
-  is_plain: bool
 
 
 def slopes(heads: int) -> np.ndarray:
@@ -108,7 +106,15 @@ def randomised(key: Array, length: int, limit: int) -> Array:
     key: a JAX random key.
     length: how many; at most `limit`.
     limit: positions there are; the longest sequence to be ready for.
+
+  Raises:
+    UserError: there are not so many.
   """
+  if length > limit:
+    raise UserError(
+      f'randomised positions: length={length} is above limit={limit}; raise '
+      'the limit'
+    )
   chosen = jax.random.permutation(key, limit)[:length]
   return jnp.sort(chosen).astype(jnp.int32)
 
@@ -168,7 +174,10 @@ def _hard_alibi(config, table, pair):
 
 
 def _t5(config, table, pair):
-  """Q . k + table[bucket(distance), h]; the table is every layer's."""
+  """Q . k + table[bucket(distance), h]; the table is every layer's.
+
+  T5 itself does not scale the product: `query_width` 1 says so.
+  """
   bias = table.astype(jnp.float32)[bucket(pair.distance)]
   # [N, 1, Q, 1, S, H] to one value per query head.
   bias = bias.reshape(*bias.shape[:-1], config.n_kv_heads, -1)
@@ -191,18 +200,17 @@ def _lm_infinite(config, table, pair):
     turn(pair.q, pair.q_positions), turn(pair.k, pair.k_positions)
   )
   # As if the query stood at L and the key at 0.
-  at_limit = jnp.full_like(pair.q_positions, window)
-  far = pair.product(turn(pair.q, at_limit), pair.k)
+  far = pair.product(turn(pair.q, window), turn(pair.k, 0))
   is_near = pair.distance < window
   seen = is_near | (pair.start < GLOBAL_TOKENS)
   return jnp.where(is_near, near, far), seen
 
 
 SCHEMES = {
-  'rope': Scheme(_angles, _turn, _products, is_plain=True),
-  'nope': Scheme(_nothing, _stay, _products, is_plain=True),
-  'alibi': Scheme(_nothing, _stay, _alibi, is_plain=False),
-  'hard_alibi': Scheme(_nothing, _stay, _hard_alibi, is_plain=False),
-  't5': Scheme(_nothing, _stay, _t5, is_plain=False),
-  'lm_infinite': Scheme(_nothing, _stay, _lm_infinite, is_plain=False),
+  'rope': Scheme(_angles, _turn, _products),
+  'nope': Scheme(_nothing, _stay, _products),
+  'alibi': Scheme(_nothing, _stay, _alibi),
+  'hard_alibi': Scheme(_nothing, _stay, _hard_alibi),
+  't5': Scheme(_nothing, _stay, _t5),
+  'lm_infinite': Scheme(_nothing, _stay, _lm_infinite),
 }

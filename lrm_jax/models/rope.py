@@ -50,21 +50,13 @@ class Rope:
       raise UserError(
         f'rope: kind={self.kind!r} is not one of {", ".join(KINDS)}'
       )
-    known = {
-      name: parameter.default is inspect.Parameter.empty
-      for name, parameter in inspect.signature(
-        KINDS[self.kind]
-      ).parameters.items()
-      if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    given = dict(self.settings)
-    wrong = [f'unknown {name}' for name in given if name not in known]
-    wrong += [f'no {n}' for n, need in known.items() if need and n not in given]
-    if wrong:
+    if not _is_positive(self.theta):
+      raise UserError(f'rope: theta={self.theta!r} must be a positive number')
+    if not _is_positive(self.fraction) or self.fraction > 1:
       raise UserError(
-        f'rope {self.kind!r}: {", ".join(wrong)}; it takes '
-        f'{", ".join(known) if known else "no settings"}'
+        f'rope: fraction={self.fraction!r} must be above 0 and at most 1'
       )
+    _check_settings(self.kind, dict(self.settings))
 
 
 def frequencies(
@@ -76,8 +68,16 @@ def frequencies(
     rope: which.
     head_dim: width of a head; r = fraction * head_dim / 2 pairs turn.
     max_positions: the window in tokens.
+
+  Raises:
+    UserError: no whole number of pairs turns, or not as many as it names.
   """
   width = int(head_dim * rope.fraction)
+  if not width or width % 2:
+    raise UserError(
+      f'rope: fraction={rope.fraction} of head_dim={head_dim} turns {width}, '
+      'which must be even and above 0; change the fraction'
+    )
   return KINDS[rope.kind](
     width, rope.theta, max_positions, **dict(rope.settings)
   )
@@ -147,6 +147,10 @@ def ntk(
   The slowest pair turns s times slower, the fastest as before.
   """
   del max_positions
+  if width == 2:
+    raise UserError(
+      "rope 'ntk' and 'dynamic': 2 turn, a single pair; they need 4 or more"
+    )
   return _frequencies(width, theta * factor ** (width / (width - 2))), 1.0
 
 
@@ -246,6 +250,11 @@ def llama3(
   number of waves within L.
   """
   del max_positions
+  if low_freq_factor >= high_freq_factor:
+    raise UserError(
+      f"rope 'llama3': low_freq_factor={low_freq_factor} must be below "
+      f'high_freq_factor={high_freq_factor}'
+    )
   turns = _frequencies(width, theta)
   waves = original_max_position_embeddings * turns / (2 * np.pi)
   keep = (waves - low_freq_factor) / (high_freq_factor - low_freq_factor)
@@ -333,6 +342,43 @@ KINDS: dict[str, Callable[..., tuple[np.ndarray, float]]] = {
     truncated,
   )
 }
+
+
+def _check_settings(kind: str, given: dict[str, Any]) -> None:
+  """Against the keywords of the function of `kind`."""
+  known = {
+    name: parameter
+    for name, parameter in inspect.signature(KINDS[kind]).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+  wrong = [f'unknown {name}' for name in given if name not in known]
+  wrong += [
+    f'no {name}'
+    for name, parameter in known.items()
+    if parameter.default is inspect.Parameter.empty and name not in given
+  ]
+  if wrong:
+    raise UserError(
+      f'rope {kind!r}: {", ".join(wrong)}; it takes '
+      f'{", ".join(known) if known else "no settings"}'
+    )
+  for name, value in given.items():
+    is_right, allowed = _is_positive(value), 'a positive number'
+    if known[name].annotation is bool:
+      is_right, allowed = isinstance(value, bool), 'True or False'
+    elif known[name].annotation == tuple[float, ...]:
+      is_right = isinstance(value, tuple) and all(map(_is_positive, value))
+      allowed = 'positive numbers'
+    elif known[name].default is None and (value is None or value == 0):
+      # A zero of YaRN means that it is not given.
+      is_right = value is None or name.startswith('mscale')
+    if not is_right:
+      raise UserError(f'rope {kind!r}: {name}={value!r} must be {allowed}')
+
+
+def _is_positive(value: Any) -> bool:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and 0 < value < math.inf
 
 
 def _frequencies(width: int, theta: float) -> np.ndarray:
