@@ -9,8 +9,8 @@ projections below each other in one tensor.
 import functools
 import itertools
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -150,6 +150,17 @@ def flatten(
   """(keys, leaf) for every leaf of a tree of dicts."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     yield tuple(str(key.key) for key in path), leaf
+
+
+def nest(leaves: Mapping[tuple[str, ...], Any]) -> Any:
+  """The tree of dicts that `flatten` flattens."""
+  tree: dict[str, Any] = {}
+  for path, leaf in leaves.items():
+    node = tree
+    for key in path[:-1]:
+      node = node.setdefault(key, {})
+    node[path[-1]] = leaf
+  return tree
 
 
 def slots(config: ModelConfig) -> dict[str, tuple[Slot, ...]]:
