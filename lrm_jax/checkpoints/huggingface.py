@@ -17,8 +17,6 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lrm_jax import jsonl
@@ -249,7 +247,9 @@ def _read(
     for row, rows in weights.blocks(
       name, slot.start + start, slot.start + stop
     ):
-      target[row : row + len(rows)] = _cast(name, rows[:, *columns], dtype)
+      target[row : row + len(rows)] = weights_lib.cast(
+        name, rows[:, *columns], dtype
+      )
   return block
 
 
@@ -269,18 +269,6 @@ def _check_tied(weights: Weights, shape: tuple[int, ...]) -> None:
     )
 
 
-def _cast(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
-  with np.errstate(over='ignore'):
-    cast = tensor.astype(jnp.dtype(dtype), copy=False)
-  # Of the dtypes weights come in, only float16 has a smaller range.
-  if dtype == 'float16' and np.isinf(cast).sum() > np.isinf(tensor).sum():
-    raise UserError(
-      f'{name} has values beyond 65504, the largest float16; use bfloat16 or '
-      'float32'
-    )
-  return cast
-
-
 # --- Writing ---
 
 
@@ -296,6 +284,6 @@ def _tensor(
     # Picked on the device, so that nothing else of the leaf is copied.
     part = np.asarray(leaves[slot.path][(*slot.index, ...)])
     parts.append(part.T if slot.transposed else part)
-  return _cast(
+  return weights_lib.cast(
     name, parts[0] if len(parts) == 1 else np.concatenate(parts), dtype
   )

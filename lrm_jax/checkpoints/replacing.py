@@ -14,7 +14,7 @@ _ENDINGS = ('.json', '.safetensors', '.model', '.jinja')
 _NAMES = ('merges.txt', 'README.md')
 # The folder of parameters that orbax wrote, and its mark.
 PARAMS = 'params'
-_MARK = '_METADATA'
+MARK = '_METADATA'
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def check(directory: pathlib.Path) -> None:
   if directory.exists():
     names = sorted(path.name for path in directory.iterdir())
   marks = {weights.FILE, weights.INDEX}
-  if (directory / PARAMS / _MARK).exists():
+  if (directory / PARAMS / MARK).exists():
     marks.add(PARAMS)
   others = [
     name

@@ -167,6 +167,25 @@ def write(
   )
 
 
+def cast(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
+  """A tensor in another dtype; itself where it has that dtype.
+
+  Raises:
+    UserError: finite values would become infinite.
+  """
+  with np.errstate(over='ignore'):
+    cast = tensor.astype(
+      tensor_files.DTYPES[tensor_files.CODES[dtype]], copy=False
+    )
+  # Of the dtypes weights come in, only float16 has a smaller range.
+  if dtype == 'float16' and np.isinf(cast).sum() > np.isinf(tensor).sum():
+    raise UserError(
+      f'{name} has values beyond 65504, the largest float16; use bfloat16 or '
+      'float32'
+    )
+  return cast
+
+
 def first(items: Sequence[str], separator: str = ', ') -> str:
   """The first three, and how many more there are."""
   more = f' and {len(items) - 3} more' if len(items) > 3 else ''
