@@ -9,6 +9,7 @@ import functools
 import pathlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import presets, transformer
+from lrm_jax.models import positions, presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
@@ -77,7 +78,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     host = checkpoints.restore_host(step)
     state = checkpoints.restore_state(step, state)
   state = train(
-    make_step(model, optimizer),
+    make_step(model, optimizer, make_places(config)),
     state,
     stages,
     host,
@@ -110,6 +111,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     model = huggingface.read_config(directory)
     tokenization.load(directory)
   longest = max(stage.row_length for stage in stage_configs(config))
+  if config.position_limit and not longest <= config.position_limit:
+    raise errors.UserError(
+      f'position_limit={config.position_limit}: rows reach {longest} tokens; '
+      'give at least as many positions, or 0 for those of the tokens'
+    )
   if config.eval.problems:
     sequence = config.data.max_prompt_tokens + config.eval.max_tokens
     longest = max(longest, sequence)
@@ -202,15 +208,42 @@ def make_stages(
   ]
 
 
-def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
+def make_places(
+  config: ml_collections.ConfigDict,
+) -> Callable[[packing.Rows, Array], Array]:
+  """`places(rows, step) -> [R, S]`: the positions that rows are trained at.
+
+  Those of their tokens or, with a `position_limit`, a random subset of 0 ..
+  limit - 1 for each row, so that the model meets positions beyond its rows.
+  """
+  limit = config.position_limit
+  if not limit:
+    return lambda rows, step: rows.positions
+
+  def places(rows: packing.Rows, step: Array) -> Array:
+    keys = jax.random.split(
+      jax.random.fold_in(rng.stream(config.seed, 'positions'), step),
+      len(rows.tokens),
+    )
+    draw = lambda key: positions.randomised(key, rows.tokens.shape[1], limit)
+    return jax.vmap(draw)(keys)
+
+  return places
+
+
+def make_step(
+  model: ModelConfig,
+  optimizer: optax.GradientTransformation,
+  places: Callable[[packing.Rows, Array], Array],
+):
   """Builds `step(state, rows, mask) -> state, loss`; the state is donated.
 
   loss = sum of -log p(token) over response tokens / their number, in nats.
   """
 
-  def loss_of(params, rows: packing.Rows, mask: Array) -> Array:
+  def loss_of(params, rows: packing.Rows, at: Array, mask: Array) -> Array:
     hidden, _ = transformer.apply(
-      model, params, rows.tokens, rows.positions, rows.segment_ids
+      model, params, rows.tokens, at, rows.segment_ids
     )
     # Position i predicts token i + 1. The last column's target would be the
     # row's own first token, a prompt token, whose mask is 0.
@@ -221,7 +254,8 @@ def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state: TrainState, rows: packing.Rows, mask: Array):
-    loss, grads = jax.value_and_grad(loss_of)(state.params, rows, mask)
+    at = places(rows, state.step)
+    loss, grads = jax.value_and_grad(loss_of)(state.params, rows, at, mask)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), loss
