@@ -38,9 +38,7 @@ VERBS = {
   'sample': Verb('lrm_jax.commands.sample', 'responses to prompts'),
   'score': Verb('lrm_jax.commands.score', 'log-probability of every token'),
   'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
-  'convert': Verb(
-    'lrm_jax.commands.convert', 'models between formats'
-  ),
+  'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
 }
 _HELP_FLAGS = {'--help', '-h', '-help'}
 

@@ -59,5 +59,5 @@ def of_directory(directory: pathlib.Path) -> Extras:
     UserError: one of the files is not what it should be.
   """
   stated = json.loads((directory / 'config.json').read_bytes())
-  ids = {name: stated[name] for name in _IDS if name in stated}
+  ids = {name: stated[name] for name in stated if name in _IDS}
   return Extras(settings.read_settings(directory).save, ids, None)

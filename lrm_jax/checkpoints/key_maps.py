@@ -9,6 +9,7 @@ projections below each other in one tensor.
 import functools
 import itertools
 import re
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -137,11 +138,16 @@ TABLES = {
 }
 
 
-def leaf_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+@functools.lru_cache(maxsize=8)
+def leaf_shapes(
+  config: ModelConfig,
+) -> Mapping[tuple[str, ...], tuple[int, ...]]:
   """{keys of a leaf: its shape} of the parameters; allocates nothing."""
   init = functools.partial(transformer.init_params, config)
   tree = jax.eval_shape(init, jax.random.key(0))
-  return {path: leaf.shape for path, leaf in flatten(tree)}
+  return types.MappingProxyType(
+    {path: leaf.shape for path, leaf in flatten(tree)}
+  )
 
 
 def flatten(

@@ -28,6 +28,16 @@ DTYPES = {
   'BF16': np.dtype(ml_dtypes.bfloat16),
   'F16': np.dtype(np.float16),
 }
+# Bits of one number in all dtypes that a file may have.
+_BITS = {
+  **dict.fromkeys(('F4',), 4),
+  **dict.fromkeys(('F6_E2M3', 'F6_E3M2'), 6),
+  **dict.fromkeys(('BOOL', 'U8', 'I8', 'F8_E5M2', 'F8_E4M3', 'F8_E8M0'), 8),
+  **dict.fromkeys(('F8_E4M3FNUZ', 'F8_E5M2FNUZ'), 8),
+  **dict.fromkeys(('I16', 'U16', 'F16', 'BF16'), 16),
+  **dict.fromkeys(('I32', 'U32', 'F32'), 32),
+  **dict.fromkeys(('I64', 'U64', 'F64', 'C64'), 64),
+}
 AGAIN = 'download or export the model again'
 # A quarter of a million tensors; as a tree of objects some 300 MB.
 MAX_JSON = 1 << 25
@@ -88,10 +98,10 @@ def read_header(path: pathlib.Path) -> dict[str, Stored]:
     raise damaged(path, reason) from None
   if not isinstance(entries, dict):
     raise damaged(path, 'its header is no JSON object')
+  if not _is_metadata(entries.pop(_METADATA, {})):
+    raise damaged(path, f'its header has no texts in {_METADATA}')
   found = [
-    _stored(path, name, entry, 8 + length)
-    for name, entry in entries.items()
-    if name != _METADATA
+    _stored(path, name, entry, 8 + length) for name, entry in entries.items()
   ]
   _check_places(path, found, 8 + length, size)
   return {tensor.name: tensor for tensor, _ in found}
@@ -143,6 +153,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   return found
 
 
+def _is_metadata(value: Any) -> bool:
+  return isinstance(value, dict) and all(
+    isinstance(text, str) for text in value.values()
+  )
+
+
 def _stored(
   path: pathlib.Path, name: str, entry: Any, data: int
 ) -> tuple[Stored, int]:
@@ -160,10 +176,9 @@ def _stored(
     raise damaged(path, f'its header does not say where {shown(name)} is')
   dtype, shape = entry['dtype'], tuple(entry['shape'])
   begin, end = entry['data_offsets']
-  # Others are refused by name, when all files have been looked at.
-  if dtype in DTYPES and (
-    end - begin != math.prod(shape) * DTYPES[dtype].itemsize
-  ):
+  if dtype not in _BITS:
+    raise damaged(path, f'{shown(name)} is {shown(dtype)}, an unknown dtype')
+  if 8 * (end - begin) != math.prod(shape) * _BITS[dtype]:
     raise damaged(
       path, f'{shown(name)}, {dtype}{list(shape)}, has {end - begin} bytes'
     )
