@@ -130,13 +130,8 @@ def open_run(
   path = pathlib.Path(workdir).absolute() / 'checkpoints'
   manager = ocp.CheckpointManager(
     path,
-    # What reading only implies is said too: else it warns of each of them.
-    options=ocp.CheckpointManagerOptions(
-      read_only=True,
-      create=False,
-      save_interval_steps=0,
-      cleanup_tmp_directories=False,
-    ),
+    # `read_only` would say so on stderr.
+    options=ocp.CheckpointManagerOptions(create=False),
     item_handlers={'state': ocp.PyTreeCheckpointHandler()},
   )
   steps = manager.all_steps() if path.is_dir() else []
@@ -146,9 +141,9 @@ def open_run(
       'that the run started from'
     )
   if step is not None and step not in steps:
-    allowed = ', '.join(map(str, sorted(steps)))
     raise UserError(
-      f'{workdir}: no checkpoint of step {step}; there: {allowed}'
+      f'{workdir}: no checkpoint of step {step}; allowed: '
+      f'{", ".join(map(str, sorted(steps)))}'
     )
   step = max(steps) if step is None else step
   where = path / str(step)

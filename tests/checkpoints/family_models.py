@@ -1,6 +1,7 @@
 """A model of every family, with all the fields that its members may set."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lrm_jax.models import presets
@@ -103,6 +104,6 @@ def params(architecture, seed=0):
   """Random parameters; also numbers that only a copy of bits preserves."""
   tree = jax.tree.map(np.array, tiny.make_params(architecture, seed))
   special = tree['final_norm']['scale']
-  special[:5] = -0.0, np.inf, -np.inf, np.nan, np.finfo(special.dtype).tiny
+  special[:5] = -0.0, np.inf, -np.inf, np.nan, jnp.finfo(special.dtype).tiny
   special[5] = special[4] / 2  # Denormal.
   return tree
