@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lrm_jax.checkpoints import huggingface, tensor_files, weights
+from lrm_jax.checkpoints import extras, huggingface, tensor_files, weights
 from lrm_jax.errors import UserError
 from lrm_jax.models import presets
 from lrm_jax.models.config import DTYPES
@@ -51,6 +51,34 @@ def test_export_of_import_is_the_same(tmp_path, name):
   before = load_file(FIXTURES / name / 'model.safetensors')
   after = load_file(tmp_path / 'model' / 'model.safetensors')
   bits.assert_same(after, before)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('name', VARIANTS)
+def test_transformers_reads_our_shards(tmp_path, name):
+  """Every tensor, and none is missing or left over."""
+  why = 'reads with a live transformers'
+  torch = pytest.importorskip('torch', reason=why)
+  transformers = pytest.importorskip('transformers', reason=why)
+  config, params = huggingface.load(FIXTURES / name)
+  huggingface.save(
+    tmp_path / 'model',
+    config,
+    params,
+    # Without the ids that it has, Phi-3 takes others for padding.
+    beside=extras.of_directory(FIXTURES / name),
+    shard_bytes=20_000,
+  )
+  assert len(list((tmp_path / 'model').glob('*.safetensors'))) > 3
+  theirs = transformers.AutoModelForCausalLM.from_pretrained(FIXTURES / name)
+  found, info = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path / 'model', output_loading_info=True
+  )
+  assert not any(info[key] for key in ('missing_keys', 'unexpected_keys'))
+  expected = dict(theirs.state_dict())
+  assert expected.keys() == dict(found.state_dict()).keys()
+  for key, tensor in found.state_dict().items():
+    assert torch.equal(tensor, expected[key]), key
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
