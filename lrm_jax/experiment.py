@@ -78,7 +78,6 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
   )
-  params = jax.tree.map(jnp.asarray, params)
   return Experiment(
     config=config,
     model=model,

@@ -1,7 +1,8 @@
 """The `lrm` command: one verb, its flags; mistakes end in one line.
 
-Exit codes: 0 done, 2 a mistake the user can cure, 130 interrupted, 1 a bug
-(with its traceback). Nothing heavy is imported before the verb is known.
+Exit codes: 0 done, 2 a mistake the user can cure, 130 interrupted, 1 a check
+that failed or a bug (with its traceback). Nothing heavy is imported before the
+verb is known.
 """
 
 import importlib
@@ -37,6 +38,7 @@ VERBS = {
   'sample': Verb('lrm_jax.commands.sample', 'responses to prompts'),
   'score': Verb('lrm_jax.commands.score', 'log-probability of every token'),
   'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
+  'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
 }
 _HELP_FLAGS = {'--help', '-h', '-help'}
 
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   except errors.UserError as error:
     print('lrm: error:', ' '.join(str(error).split()), file=sys.stderr)
     return 2
+  except errors.CheckFailed as error:
+    print('lrm: check failed:', ' '.join(str(error).split()), file=sys.stderr)
+    return 1
   except KeyboardInterrupt as interrupt:
     # A run says which step it saved.
     print(': '.join(['lrm: interrupted', *interrupt.args]), file=sys.stderr)

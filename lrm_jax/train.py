@@ -319,7 +319,7 @@ def finish(
   huggingface.save(
     workdir / 'model',
     experiment.model,
-    jax.device_get(experiment.state.params),
+    experiment.state.params,
     tokenizer=experiment.tokenizer,
   )
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')

@@ -44,7 +44,7 @@ def open_run(
   record = {'verb': verb, 'config': configuration.to_dict(config)}
   resumed = path.exists()
   if resumed:
-    _check_same(_read_record(path), record, workdir, mutable)
+    _check_same(read_record(path), record, workdir, mutable)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -54,6 +54,28 @@ def open_run(
     ) from error
   jsonl.write_json(path, record)
   return resumed
+
+
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+  """The {'verb', 'config'} of a run.
+
+  Raises:
+    UserError: the file was not written by `open_run`.
+  """
+  try:
+    record = json.loads(path.read_text('utf-8'))
+  except (OSError, ValueError):
+    record = None
+  if (
+    not isinstance(record, dict)
+    or record.keys() != {'verb', 'config'}
+    or not isinstance(record['config'], dict)
+  ):
+    raise errors.UserError(
+      f"'{path}' was not written by lrm train or lrm sft; "
+      'choose another --workdir'
+    )
+  return record
 
 
 def write_summary(
@@ -72,24 +94,6 @@ def write_summary(
     path = path / 'summary.json'
   jsonl.write_json(path, _finite(summary))
   return path
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-  """Returns the {'verb', 'config'} of a run; UserError if it is none."""
-  try:
-    record = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError):
-    record = None
-  if (
-    not isinstance(record, dict)
-    or record.keys() != {'verb', 'config'}
-    or not isinstance(record['config'], dict)
-  ):
-    raise errors.UserError(
-      f"'{path}' was not written by lrm train or lrm sft; "
-      'choose another --workdir'
-    )
-  return record
 
 
 def _check_same(

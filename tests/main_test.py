@@ -167,6 +167,12 @@ def test_user_error_is_one_line(monkeypatch, capsys):
   assert _fails(capsys, 'eval') == 'lrm: error: two lines\n'
 
 
+def test_failed_check_is_one_line_and_1(monkeypatch, capsys):
+  _raising(monkeypatch, errors.CheckFailed('two\n  lines'))
+  assert main.main(['lrm', 'eval']) == 1
+  assert capsys.readouterr().err == 'lrm: check failed: two lines\n'
+
+
 def test_interrupt_is_one_line_and_130(monkeypatch, capsys):
   _raising(monkeypatch, KeyboardInterrupt())
   assert main.main(['lrm', 'eval']) == 130

@@ -26,7 +26,7 @@ _EXPERTS = (
 )
 # How a model runs is not part of it.
 _OWN = 'lrm_jax'
-_NOT_OURS_TO_STATE = (
+NOT_OURS_TO_STATE = (
   'family',
   'param_dtype',
   'compute_dtype',
@@ -100,7 +100,7 @@ def render(config: ModelConfig, dtype: str) -> dict[str, Any]:
   fields = {field.ours: field for field in family.fields}
   described = {'head_dim', 'rope', 'local_rope', 'windows', 'experts'}
   for name, value in values.items():
-    if name in fields or name in described or name in _NOT_OURS_TO_STATE:
+    if name in fields or name in described or name in NOT_OURS_TO_STATE:
       continue
     wanted = _default(config.family, name)
     # Rows of padding stay in the file; who loads it sees its tokenizer.
@@ -293,13 +293,13 @@ def _render_own(config: ModelConfig, dtype: str) -> dict[str, Any]:
   for name in ('rope', 'local_rope'):
     if values[name] is not None:
       values[name]['settings'] = dict(values[name]['settings'])
-  fields = {k: v for k, v in values.items() if k not in _NOT_OURS_TO_STATE}
+  fields = {k: v for k, v in values.items() if k not in NOT_OURS_TO_STATE}
   return {'model_type': _OWN, **fields, 'torch_dtype': dtype}
 
 
 def _parse_own(path, stated, settings) -> ModelConfig:
   known = {f.name for f in dataclasses.fields(ModelConfig)}
-  known -= set(_NOT_OURS_TO_STATE)
+  known -= set(NOT_OURS_TO_STATE)
   for name in known - stated.keys():
     raise UserError(f'{path}: no field {name}; export the model again')
   try:

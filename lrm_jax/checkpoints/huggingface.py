@@ -1,37 +1,37 @@
-"""Models in the Hugging Face layout, in and out (Qwen2ForCausalLM).
+"""Models in the Hugging Face layout, in and out.
 
   DIR/config.json             <-> ModelConfig
   DIR/model.safetensors       <-> parameters, by the table of `key_maps`
   DIR/generation_config.json      which ids end a response
   DIR/tokenizer*                  the tokenizer's own files
 
-Sharded checkpoints (model.safetensors.index.json) are read. Pickled weights
-are not: reading a pickle can run any code.
+Large models are in shards, with model.safetensors.index.json. Tensors are
+read and written one by one: beside the parameters themselves, no more than
+one of their tensors is ever held. Pickled weights are not read: reading a
+pickle can run any code.
 """
 
-import contextlib
+import functools
 import os
 import pathlib
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from lrm_jax import jsonl
-from lrm_jax.checkpoints import config_json, key_maps
+from lrm_jax.checkpoints import config_json, extras, key_maps, placing
 from lrm_jax.checkpoints import weights as weights_lib
+from lrm_jax.checkpoints.key_maps import Slot
+from lrm_jax.checkpoints.replacing import replacing
 from lrm_jax.checkpoints.weights import Weights, first
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import DTYPES, ModelConfig
 from lrm_jax.models.transformer import Params
 from lrm_jax.tokenization.base import Tokenizer
 
-# What an earlier model may consist of, so that it can be replaced.
-_PARTS = ('.json', '.safetensors', '.model', '.jinja')
-_PART_NAMES = ('merges.txt', 'README.md')
+# Rows that are transposed at once: eight times as fast as whole matrices.
+_STRIP = 128
 
 
 def read_config(directory: str | os.PathLike[str], **settings) -> ModelConfig:
@@ -56,23 +56,37 @@ def read_config(directory: str | os.PathLike[str], **settings) -> ModelConfig:
   return config_json.parse(directory / 'config.json', **settings)
 
 
+def stored_dtype(directory: str | os.PathLike[str]) -> str:
+  """The dtype that holds all weights of a model exactly.
+
+  Raises:
+    UserError: weights that are absent, pickled or damaged.
+  """
+  return Weights(pathlib.Path(directory)).dtype()
+
+
 def load(
   directory: str | os.PathLike[str],
   *,
   param_dtype: str = 'float32',
+  sharding: placing.Sharding = None,
   **settings,
 ) -> tuple[ModelConfig, Params]:
-  """Reads a model, one tensor at a time.
+  """Reads a model, block by block.
+
+  The host holds the parameters that its own devices do not, one part of one
+  leaf at a time, and a few megabytes beside it. A CPU device takes them over
+  without a copy.
 
   Args:
     directory: a model in the Hugging Face layout; weights of float32,
       bfloat16 or float16.
     param_dtype: dtype of the parameters returned.
+    sharding: where they go, see `placing`; None: to the default device.
     **settings: see `read_config`.
 
   Returns:
-    The config, and the parameters as NumPy arrays in the tree of
-    `transformer.init_params`.
+    The config, and the parameters in the tree of `transformer.init_params`.
 
   Raises:
     UserError: as `read_config`; or weights that are absent, pickled, damaged,
@@ -80,24 +94,27 @@ def load(
   """
   directory = pathlib.Path(directory)
   config = read_config(directory, param_dtype=param_dtype, **settings)
-  leaves = {
-    path: np.empty(shape, jnp.dtype(param_dtype))
-    for path, shape in key_maps.leaf_shapes(config).items()
-  }
+  shapes = key_maps.leaf_shapes(config)
+  shardings = placing.resolve(sharding, shapes)
+  weights = Weights(directory)
   slots = key_maps.slots(config)
-  with contextlib.ExitStack() as stack:
-    weights = Weights(directory, stack)
-    _check_names(config, weights, slots)
-    for name, blocks in slots.items():
-      shape = key_maps.tensor_shape(blocks)
-      tensor = _cast(name, weights.read(name, shape), param_dtype)
-      for slot in blocks:
-        block = tensor[slot.start : slot.start + slot.shape[0]]
-        leaf = leaves[slot.path][(*slot.index, ...)]
-        leaf[...] = block.T if slot.transposed else block
-    if config.tie_embeddings and key_maps.HEAD in weights.names():
-      _check_tied(weights, slots[key_maps.EMBEDDING][0].shape)
-  return config, _nest(leaves)
+  _check_names(config, weights, slots)
+  parts: dict[tuple[str, ...], list[tuple[str, Slot]]] = {}
+  for name, blocks in slots.items():
+    weights.check(name, key_maps.tensor_shape(blocks))
+    for slot in blocks:
+      parts.setdefault(slot.path, []).append((name, slot))
+  if config.tie_embeddings and key_maps.HEAD in weights.names():
+    _check_tied(weights, slots[key_maps.EMBEDDING][0].shape)
+  leaves = {
+    path: placing.place(
+      shape,
+      shardings[path],
+      functools.partial(_read, weights, parts[path], param_dtype),
+    )
+    for path, shape in shapes.items()
+  }
+  return config, key_maps.nest(leaves)
 
 
 def save(
@@ -106,6 +123,9 @@ def save(
   params: Params,
   tokenizer: Tokenizer | None = None,
   dtype: str = 'float32',
+  *,
+  beside: extras.Extras = extras.NOTHING,
+  shard_bytes: int = weights_lib.SHARD,
 ) -> None:
   """Writes a model; other processes see all of it or none.
 
@@ -115,10 +135,13 @@ def save(
   Args:
     directory: the target; parents are made.
     config: the architecture.
-    params: NumPy or JAX arrays in the tree of `transformer.init_params`.
+    params: NumPy or JAX arrays in the tree of `transformer.init_params`; one
+      tensor at a time comes to the host.
     tokenizer: its files and its special ids are written too.
     dtype: of the stored weights; `load(save(x))` is bit for bit `x` where
       this is the dtype of `x`.
+    beside: what is written in place of a tokenizer's files.
+    shard_bytes: tensors in one file at most.
 
   Raises:
     UserError: the parameters or the tokenizer do not fit the config, the
@@ -130,24 +153,19 @@ def save(
   check_shapes(config, params)
   if tokenizer is not None:
     check_vocabulary(config, tokenizer)
-  ids = {} if tokenizer is None else _special_ids(tokenizer)
-  fields = config_json.render(config, dtype) | ids
-  with _replacing(pathlib.Path(directory)) as part:
-    if tokenizer is not None:
-      tokenizer.save(part)
-      # A tokenizer that was loaded with this file brings it along.
-      if not (part / 'generation_config.json').exists():
-        generation = ids | {'pad_token_id': tokenizer.pad_id}
-        jsonl.write_json(part / 'generation_config.json', generation)
+    beside = extras.of_tokenizer(tokenizer)
+  fields = config_json.render(config, dtype) | beside.ids
+  slots = key_maps.slots(config)
+  with replacing(pathlib.Path(directory)) as part:
+    beside.write(part)
     jsonl.write_json(part / 'config.json', fields)
-    safetensors.numpy.save_file(
-      _export(config, params, dtype),
-      part / weights_lib.FILE,
-      # transformers refuses a file that does not say this.
-      metadata={'format': 'pt'},
+    weights_lib.write(
+      part,
+      {name: key_maps.tensor_shape(slots[name]) for name in slots},
+      dtype,
+      functools.partial(_tensor, slots, dict(key_maps.flatten(params)), dtype),
+      shard_bytes,
     )
-    # safetensors writes files that nobody else may read; the umask decides.
-    shutil.copymode(part / 'config.json', part / weights_lib.FILE)
 
 
 def check_shapes(config: ModelConfig, params: Params) -> None:
@@ -208,119 +226,73 @@ def _check_names(
       )
 
 
+# --- Reading ---
+
+
+def _read(
+  weights: Weights,
+  parts: Sequence[tuple[str, Slot]],
+  dtype: str,
+  index: placing.Index,
+) -> np.ndarray:
+  """The part of a leaf that `index` picks, from their tensors."""
+  block = placing.empty([stop - start for start, stop in index], dtype)
+  for name, slot in parts:
+    stack, place = index[: len(slot.index)], index[len(slot.index) :]
+    if not all(a <= i < b for i, (a, b) in zip(slot.index, stack, strict=True)):
+      continue
+    at = tuple(i - a for i, (a, _) in zip(slot.index, stack, strict=True))
+    target = block[(*at, ...)]
+    (start, stop), *rest = place[::-1] if slot.transposed else place
+    columns = tuple(slice(*bounds) for bounds in rest)
+    first_row, last_row = slot.start + start, slot.start + stop
+    for row, rows in weights.blocks(name, first_row, last_row):
+      piece = weights_lib.cast(name, rows[:, *columns], dtype)
+      if slot.transposed:
+        _transpose(piece, target[:, row : row + len(piece)])
+      else:
+        target[row : row + len(piece)] = piece
+  return block
+
+
 def _check_tied(weights: Weights, shape: tuple[int, ...]) -> None:
   """The head of tied embeddings, where it is stored, repeats them."""
-  head, embedding = (
-    weights.read(name, shape) for name in (key_maps.HEAD, key_maps.EMBEDDING)
-  )
-  if not np.array_equal(head, embedding):
-    raise UserError(
-      f'{weights.directory}: {key_maps.HEAD} differs from '
-      f'{key_maps.EMBEDDING}, but config.json says tie_word_embeddings: true; '
-      'set it to false'
-    )
+  weights.check(key_maps.HEAD, shape)
+  for row, head in weights.blocks(key_maps.HEAD, 0, shape[0]):
+    rows = weights.blocks(key_maps.EMBEDDING, row, row + len(head))
+    # Their dtypes may differ, and with them the lengths of their blocks.
+    if not all(np.array_equal(head[at : at + len(x)], x) for at, x in rows):
+      raise UserError(
+        f'{weights.directory}: {key_maps.HEAD} differs from '
+        f'{key_maps.EMBEDDING}, but config.json says tie_word_embeddings: '
+        'true; set it to false'
+      )
 
 
-def _cast(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
-  with np.errstate(over='ignore'):
-    cast = tensor.astype(jnp.dtype(dtype))
-  # Of the dtypes weights come in, only float16 has a smaller range.
-  if dtype == 'float16' and np.isinf(cast).sum() > np.isinf(tensor).sum():
-    raise UserError(
-      f'{name} has values beyond 65504, the largest float16; use bfloat16 or '
-      'float32'
-    )
-  return cast
+# --- Writing ---
 
 
-def _export(
-  config: ModelConfig, params: Params, dtype: str
-) -> dict[str, np.ndarray]:
-  """{their name: tensor}, each contiguous, as the file format wants it."""
-  leaves = {p: np.asarray(leaf) for p, leaf in key_maps.flatten(params)}
-  tensors = {}
-  for name, blocks in key_maps.slots(config).items():
-    parts = [leaves[slot.path][slot.index] for slot in blocks]
-    parts = [
-      part.T if slot.transposed else part
-      for slot, part in zip(blocks, parts, strict=True)
-    ]
-    tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    tensors[name] = np.ascontiguousarray(_cast(name, tensor, dtype))
-  return tensors
+def _tensor(
+  slots: Mapping[str, Sequence[Slot]],
+  leaves: Mapping[tuple[str, ...], Any],
+  dtype: str,
+  name: str,
+) -> np.ndarray:
+  """One of their tensors, on the host."""
+  parts = []
+  for slot in slots[name]:
+    # Picked on the device, so that nothing else of the leaf is copied.
+    part = np.asarray(leaves[slot.path][(*slot.index, ...)])
+    if slot.transposed:
+      part = _transpose(part, np.empty(part.shape[::-1], part.dtype))
+    parts.append(part)
+  tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
+  return weights_lib.cast(name, tensor, dtype)
 
 
-def _nest(leaves: Mapping[tuple[str, ...], np.ndarray]) -> Params:
-  tree = {}
-  for path, leaf in leaves.items():
-    node = tree
-    for key in path[:-1]:
-      node = node.setdefault(key, {})
-    node[path[-1]] = leaf
-  return tree
-
-
-def _special_ids(tokenizer: Tokenizer) -> dict[str, int | list[int]]:
-  """Ids for config.json.
-
-  Padding is left out: torch would take it for the row of the embedding that
-  is never trained, and it often is the end-of-sequence token.
-  """
-  eos = list(tokenizer.eos_ids)
-  ids = {'eos_token_id': eos[0] if len(eos) == 1 else eos}
-  if 'bos_token' in tokenizer.special_tokens:
-    bos = tokenizer.encode(tokenizer.special_tokens['bos_token'])
-    ids |= {'bos_token_id': bos[0]} if len(bos) == 1 else {}
-  return ids
-
-
-@contextlib.contextmanager
-def _replacing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A directory that takes the place of `directory` once it is complete."""
-  directory = directory.resolve()
-  _check_replaceable(directory)
-  part, old = (
-    directory.with_name(f'.{directory.name}.{os.getpid()}.{end}')
-    for end in ('part', 'old')
-  )
-  try:
-    part.mkdir(parents=True)
-    yield part
-    for path in part.iterdir():
-      with path.open('rb') as file:
-        os.fsync(file.fileno())
-    # No call exchanges two directories; between these two the target is away.
-    if directory.exists():
-      directory.rename(old)
-    part.rename(directory)
-  except (safetensors.SafetensorError, OSError) as error:
-    raise UserError(
-      f'{directory}: cannot be written ({" ".join(str(error).split())}); give '
-      'a place with room where you may write'
-    ) from error
-  finally:
-    if old.exists() and not directory.exists():
-      old.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(part, ignore_errors=True)
-
-
-def _check_replaceable(directory: pathlib.Path) -> None:
-  """Only an empty directory or an earlier model may be overwritten."""
-  if directory.exists() and not directory.is_dir():
-    raise UserError(f'{directory}: is a file; give a new or empty directory')
-  names = []
-  if directory.exists():
-    names = sorted(path.name for path in directory.iterdir())
-  others = [
-    name
-    for name in names
-    if not name.endswith(_PARTS) and name not in _PART_NAMES
-  ]
-  if others or (
-    names and not {weights_lib.FILE, weights_lib.INDEX} & set(names)
-  ):
-    raise UserError(
-      f'{directory}: holds {first(others if others else names)}, which would '
-      'be lost; give a new or empty directory'
-    )
+def _transpose(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """Fills `target` with the transpose, in strips that a cache can hold."""
+  for start in range(0, len(source), _STRIP):
+    stop = start + _STRIP
+    target[:, start:stop] = source[start:stop].T
+  return target

@@ -9,8 +9,9 @@ projections below each other in one tensor.
 import functools
 import itertools
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -137,11 +138,16 @@ TABLES = {
 }
 
 
-def leaf_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+@functools.lru_cache(maxsize=8)
+def leaf_shapes(
+  config: ModelConfig,
+) -> Mapping[tuple[str, ...], tuple[int, ...]]:
   """{keys of a leaf: its shape} of the parameters; allocates nothing."""
   init = functools.partial(transformer.init_params, config)
   tree = jax.eval_shape(init, jax.random.key(0))
-  return {path: leaf.shape for path, leaf in flatten(tree)}
+  return types.MappingProxyType(
+    {path: leaf.shape for path, leaf in flatten(tree)}
+  )
 
 
 def flatten(
@@ -150,6 +156,17 @@ def flatten(
   """(keys, leaf) for every leaf of a tree of dicts."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     yield tuple(str(key.key) for key in path), leaf
+
+
+def nest(leaves: Mapping[tuple[str, ...], Any]) -> Any:
+  """The tree of dicts that `flatten` flattens."""
+  tree: dict[str, Any] = {}
+  for path, leaf in leaves.items():
+    node = tree
+    for key in path[:-1]:
+      node = node.setdefault(key, {})
+    node[path[-1]] = leaf
+  return tree
 
 
 def slots(config: ModelConfig) -> dict[str, tuple[Slot, ...]]:

@@ -1,133 +1,239 @@
-"""The safetensors files of a model directory, read tensor by tensor.
+"""The safetensors files of a model directory, read and written.
 
-One file or shards with an index. Pickled weights are refused: reading a
-pickle can run any code.
+One file, or shards with an index of the file that each tensor is in. Pickled
+weights are refused: reading a pickle can run any code.
 """
 
-import contextlib
 import json
+import math
 import pathlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-# Not used by name: teaches NumPy the dtype 'bfloat16', which safetensors asks
-# it for.
-import ml_dtypes  # noqa: F401
 import numpy as np
-import safetensors
 
+from lrm_jax import jsonl
+from lrm_jax.checkpoints import tensor_files
+from lrm_jax.checkpoints.tensor_files import AGAIN, shown
 from lrm_jax.errors import UserError
 
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
+# What transformers has, in bytes.
+SHARD = 5 * 10**9
 
-_DTYPES = ('F32', 'BF16', 'F16')
+_SHARD_NAME = 'model-{:05}-of-{:05}.safetensors'
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
-_AGAIN = 'download or export the model again'
 
 
 class Weights:
-  """All tensors of a model: opened, checked and read by name.
+  """All tensors of a model, checked and read by name.
+
+  No file stays open, and no more than a few megabytes are held.
 
   Args:
     directory: holds `model.safetensors`, or else an index and its shards.
-    stack: closes the files.
 
   Raises:
-    UserError: no such file, only pickles, or a file that is damaged.
+    UserError: no such file, only pickles, a file that is damaged, or shards
+      that are not those of the index.
   """
 
-  def __init__(self, directory: pathlib.Path, stack: contextlib.ExitStack):
+  def __init__(self, directory: pathlib.Path):
     self.directory = directory
-    self._files = {}
-    for path in _paths(directory):
-      with _readable(path):
-        file = stack.enter_context(
-          safetensors.safe_open(path, framework='numpy')
-        )
-        names = file.keys()
-      twice = sorted(self._files.keys() & names)
+    self._tensors: dict[str, tensor_files.Stored] = {}
+    # Like transformers: one whole file outranks shards.
+    if (directory / FILE).exists():
+      self._tensors = tensor_files.read_header(directory / FILE)
+      return
+    if not (directory / INDEX).exists():
+      raise UserError(f'no {FILE} in {directory}; {_cure(directory)}')
+    places = _read_index(directory / INDEX)
+    for file in sorted(set(places.values())):
+      tensors = tensor_files.read_header(directory / file)
+      twice = sorted(self._tensors.keys() & tensors)
       if twice:
         raise UserError(
-          f'{path}: {first(twice)} is in another shard too; {_AGAIN}'
+          f'{directory / file}: {first(twice)} is in another shard too; {AGAIN}'
         )
-      self._files |= dict.fromkeys(names, (path, file))
+      self._tensors |= tensors
+    self._check_index(places)
 
   def names(self) -> set[str]:
     """The names of all tensors."""
-    return set(self._files)
+    return set(self._tensors)
 
-  def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One tensor in its stored dtype: float32, bfloat16 or float16.
+  def dtype(self) -> str:
+    """The dtype that holds all tensors exactly."""
+    stored = {tensor.dtype for tensor in self._tensors.values()}
+    for name, code in tensor_files.CODES.items():
+      if stored == {code}:
+        return name
+    return 'float32'
+
+  def check(self, name: str, shape: tuple[int, ...]) -> None:
+    """Checks what a tensor is before any is read.
 
     Raises:
-      UserError: it has another shape or dtype.
+      UserError: it has another shape, or a dtype that is not read.
     """
-    path, file = self._files[name]
-    with _readable(path):
-      view = file.get_slice(name)
-      received, dtype = tuple(view.get_shape()), view.get_dtype()
-      if received != shape:
+    tensor = self._tensors[name]
+    if tensor.shape != shape:
+      raise UserError(
+        f'{tensor.path}: {name} is {tensor.shape}, expected {shape} by '
+        'config.json; use the files of one and the same model'
+      )
+    if tensor.dtype not in tensor_files.DTYPES:
+      raise UserError(
+        f'{tensor.path}: {name} is {shown(tensor.dtype)}, expected one of '
+        f'{", ".join(tensor_files.DTYPES)}; export the model with one of these '
+        'dtypes'
+      )
+
+  def blocks(
+    self, name: str, start: int, stop: int
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of a tensor in its stored dtype, as `tensor_files.read_blocks`."""
+    return tensor_files.read_blocks(self._tensors[name], start, stop)
+
+  def _check_index(self, places: Mapping[str, str]) -> None:
+    """Shards and index are of one and the same model."""
+    index = self.directory / INDEX
+    for name in sorted(places.keys() | self._tensors.keys()):
+      if name not in self._tensors:
         raise UserError(
-          f'{path}: {name} is {received}, expected {shape} by config.json; '
-          'use the files of one and the same model'
+          f'{self.directory / places[name]}: lacks {shown(name)}, which '
+          f'{INDEX} says is there; {AGAIN}'
         )
-      if dtype not in _DTYPES:
-        raise UserError(
-          f'{path}: {name} is {dtype}, expected one of {", ".join(_DTYPES)}; '
-          'export the model with one of these dtypes'
-        )
-      return file.get_tensor(name)
+      path = self._tensors[name].path
+      if name not in places or places[name] != path.name:
+        raise UserError(f'{index}: {shown(name)} is in {path.name}; {AGAIN}')
+    others = {
+      path.name
+      for path in self.directory.iterdir()
+      if re.fullmatch(r'model-\d+-of-\d+\.safetensors', path.name)
+    }
+    others -= set(places.values())
+    if others:
+      raise UserError(
+        f'{index}: says nothing of {first(sorted(others))}; remove what is '
+        f'left of another model, or {AGAIN}'
+      )
+
+
+def write(
+  directory: pathlib.Path,
+  shapes: Mapping[str, tuple[int, ...]],
+  dtype: str,
+  read: Callable[[str], np.ndarray],
+  limit: int = SHARD,
+) -> None:
+  """Writes the weights as one file, or as shards with an index.
+
+  Args:
+    directory: exists, without weights.
+    shapes: of all tensors.
+    dtype: of them all.
+    read: name -> tensor of that shape and dtype; one is held at a time.
+    limit: bytes of tensors in a file; a larger tensor has one of its own.
+
+  Raises:
+    OSError: as writing files does.
+  """
+  width = np.dtype(tensor_files.DTYPES[tensor_files.CODES[dtype]]).itemsize
+  sizes = {name: math.prod(shapes[name]) * width for name in shapes}
+  shards: list[dict[str, tuple[int, ...]]] = [{}]
+  room = limit
+  for name in sorted(shapes, key=_by_layer):
+    if sizes[name] > room and shards[-1]:
+      shards.append({})
+      room = limit
+    shards[-1][name] = shapes[name]
+    room -= sizes[name]
+  if len(shards) == 1:
+    tensor_files.write(directory / FILE, shapes, dtype, read)
+    return
+  places = {}
+  for number, shard in enumerate(shards, start=1):
+    file = _SHARD_NAME.format(number, len(shards))
+    tensor_files.write(directory / file, shard, dtype, read)
+    places |= dict.fromkeys(shard, file)
+  jsonl.write_json(
+    directory / INDEX,
+    {
+      'metadata': {'total_size': sum(sizes.values())},
+      'weight_map': {name: places[name] for name in sorted(places)},
+    },
+  )
+
+
+def cast(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
+  """A tensor in another dtype; itself where it has that dtype.
+
+  Raises:
+    UserError: finite values would become infinite.
+  """
+  with np.errstate(over='ignore'):
+    cast = tensor.astype(
+      tensor_files.DTYPES[tensor_files.CODES[dtype]], copy=False
+    )
+  # Of the dtypes weights come in, only float16 has a smaller range.
+  if dtype == 'float16' and np.isinf(cast).sum() > np.isinf(tensor).sum():
+    raise UserError(
+      f'{name} has values beyond 65504, the largest float16; use bfloat16 or '
+      'float32'
+    )
+  return cast
 
 
 def first(items: Sequence[str], separator: str = ', ') -> str:
   """The first three, and how many more there are."""
   more = f' and {len(items) - 3} more' if len(items) > 3 else ''
-  return separator.join(items[:3]) + more
+  return separator.join(map(shown, items[:3])) + more
 
 
-def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
-  """The weight files; like transformers, one whole file outranks shards."""
-  if (directory / FILE).exists():
-    return [directory / FILE]
-  path = directory / INDEX
-  if not path.exists():
-    raise UserError(f'no {FILE} in {directory}; {_cure(directory)}')
+def _by_layer(name: str) -> list[tuple[int, str]]:
+  """Sorts layer 10 behind layer 9, so that a shard holds whole layers."""
+  words = re.split(r'(\d+)', name)
+  return [(int(word) if word.isdecimal() else -1, word) for word in words]
+
+
+def _read_index(path: pathlib.Path) -> dict[str, str]:
+  """{name of a tensor: name of its file} of an index."""
   try:
-    names = set(json.loads(path.read_bytes())['weight_map'].values())
+    with path.open('rb') as file:
+      text = file.read(tensor_files.MAX_JSON + 1)
+    if len(text) > tensor_files.MAX_JSON:
+      raise ValueError('too long')
+    places = json.loads(text)['weight_map']
     # The index is input: it may not lead out of the directory.
-    is_plain = all(
-      name.endswith('.safetensors') and pathlib.PurePath(name).name == name
-      for name in names
+    is_plain = bool(places) and all(
+      name.endswith('.safetensors')
+      and name.isprintable()
+      and pathlib.PurePath(name).name == name
+      for name in places.values()
     )
-  except (ValueError, KeyError, AttributeError, TypeError):
+  except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
     is_plain = False
+  except OSError as error:
+    raise UserError(
+      f'{path}: cannot be read ({error.strerror}); {AGAIN}'
+    ) from error
   if not is_plain:
     raise UserError(
-      f'{path}: has no "weight_map" from tensors to file names; {_AGAIN}'
+      f'{path}: has no "weight_map" from tensors to file names; {AGAIN}'
     )
-  return [directory / name for name in sorted(names)]
+  return places
 
 
 def _cure(directory: pathlib.Path) -> str:
   """What to do about a directory without safetensors."""
+  if (directory / 'params').is_dir():
+    return f'lrm convert --from={directory} --to=DIR writes one'
   pickles = [p.name for p in directory.iterdir() if p.suffix in _PICKLES]
   if not pickles:
-    return _AGAIN
+    return AGAIN
   return (
     f'{first(sorted(pickles))} is a pickle, which may run code when it is '
     "read, so convert it with transformers' save_pretrained"
   )
-
-
-@contextlib.contextmanager
-def _readable(path: pathlib.Path) -> Iterator[None]:
-  """Turns what an absent or damaged file raises into a UserError."""
-  try:
-    yield
-  except FileNotFoundError:
-    raise UserError(f'{path}: no such file; {_AGAIN}') from None
-  except (safetensors.SafetensorError, OSError) as error:
-    reason = ' '.join(str(error).split())
-    raise UserError(
-      f'{path}: not a whole safetensors file ({reason}); {_AGAIN}'
-    ) from error

@@ -121,7 +121,7 @@ def render(windows: tuple[int, ...], rule: str, layers: int) -> dict[str, Any]:
       f'windows of {sorted(lengths)} tokens: config.json has one length for '
       'all layers'
     )
-  if rule == 'everywhere' and lengths and 0 in windows:
+  if rule in ('everywhere', 'if_used') and lengths and 0 in windows:
     raise UserError(
       'layers with a window and without: this family has one kind'
     )

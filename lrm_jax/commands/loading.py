@@ -91,7 +91,7 @@ def load(flag_values: flags.FlagValues) -> Model:
     directory, param_dtype=dtype, compute_dtype=dtype
   )
   huggingface.check_vocabulary(config, tokenizer)
-  return Model(config, jax.device_put(params), tokenizer)
+  return Model(config, params, tokenizer)
 
 
 def make_sampler(

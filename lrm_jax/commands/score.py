@@ -130,7 +130,7 @@ class _Scorer:
     self.compile_seconds = 0.0
     self.run_seconds = 0.0
     self._config = config
-    self._params = jax.device_put(params)
+    self._params = params
     self._batch = batch
     self._programs = {}
 

@@ -9,9 +9,13 @@ from lrm_jax.checkpoints import huggingface
 from tests import tiny
 
 
-def _save(directory):
+def _save(directory, **options):
   huggingface.save(
-    directory, tiny.config(), tiny.params(tiny.config()), tiny.tokenizer()
+    directory,
+    tiny.config(),
+    tiny.params(tiny.config()),
+    tiny.tokenizer(),
+    **options,
   )
 
 
@@ -24,14 +28,15 @@ def umask():
 
 
 @pytest.mark.parametrize('mask', [0o022, 0o077, 0o002])
-def test_the_umask_decides_who_may_read(tmp_path, umask, mask):
+@pytest.mark.parametrize('shard_bytes', [10_000, 10**9])
+def test_the_umask_decides_who_may_read(tmp_path, umask, mask, shard_bytes):
   umask(mask)
-  _save(tmp_path / 'model')
+  _save(tmp_path / 'model', shard_bytes=shard_bytes)
   modes = {
     path.name: stat.S_IMODE(path.stat().st_mode)
     for path in (tmp_path / 'model').iterdir()
   }
-  assert 'model.safetensors' in modes
+  assert any(name.endswith('.safetensors') for name in modes)
   assert set(modes.values()) == {0o666 & ~mask}, modes
   folder = stat.S_IMODE((tmp_path / 'model').stat().st_mode)
   assert folder == 0o777 & ~mask

@@ -3,8 +3,6 @@
 import json
 import pathlib
 
-import jax
-import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -34,18 +32,6 @@ def refusal(call, *args, **kwargs):
     call(*args, **kwargs)
   assert '\n' not in str(error.value)
   return str(error.value)
-
-
-def assert_same(found, expected):
-  """Bit for bit, dtypes too."""
-  assert jax.tree.structure(found) == jax.tree.structure(expected)
-
-  def check(x, y):
-    x, y = np.asarray(x), np.asarray(y)
-    assert x.dtype == y.dtype
-    np.testing.assert_array_equal(x.view(np.uint8), y.view(np.uint8))
-
-  jax.tree.map(check, found, expected)
 
 
 def write_shards(directory):

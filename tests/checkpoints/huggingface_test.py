@@ -5,51 +5,124 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lrm_jax.checkpoints import huggingface
+from lrm_jax.checkpoints import extras, huggingface, tensor_files, weights
+from lrm_jax.errors import UserError
+from lrm_jax.models import presets
+from lrm_jax.models.config import DTYPES
 from lrm_jax.tokenization import base
 from tests import bits
-from tests.checkpoints.hf_models import assert_same, refusal, write_shards
+from tests.checkpoints import family_models
+from tests.checkpoints.hf_models import FIXTURES, refusal, write_shards
 from tests.models import tiny
 from tests.tokenization import tiny as tiny_tokenizer
 
+VARIANTS = sorted(path.parent.name for path in FIXTURES.glob('*/logits.npz'))
 
-@pytest.mark.parametrize('tied', [True, False])
-def test_import_of_export_is_the_same(tmp_path, tied):
-  config = tiny.make_config(
-    tie_embeddings=tied, n_layers=11, rope_theta=12345.5, rms_eps=3e-5
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('family', presets.PRESETS)
+def test_import_of_export_is_the_same(tmp_path, family, dtype):
+  """Bit for bit, from one file and from shards."""
+  config = family_models.config(family, param_dtype=dtype)
+  params = family_models.params(config)
+  target = tmp_path / 'a' / 'model'
+  for shard_bytes in (10**9, 9000):
+    huggingface.save(
+      target, config, params, dtype=dtype, shard_bytes=shard_bytes
+    )
+    shards = sorted(path.name for path in target.glob('*.safetensors'))
+    assert (len(shards) > 5) == (shard_bytes == 9000)
+    assert huggingface.stored_dtype(target) == dtype
+    found_config, found = huggingface.load(target, param_dtype=dtype)
+    assert found_config == config
+    bits.assert_same(found, params)
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_export_of_import_is_the_same(tmp_path, name):
+  """What transformers wrote, tensor by tensor."""
+  config, params = huggingface.load(FIXTURES / name)
+  huggingface.save(tmp_path / 'model', config, params)
+  before = load_file(FIXTURES / name / 'model.safetensors')
+  after = load_file(tmp_path / 'model' / 'model.safetensors')
+  bits.assert_same(after, before)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('name', VARIANTS)
+def test_transformers_reads_our_shards(tmp_path, name):
+  """Every tensor, and none is missing or left over."""
+  why = 'reads with a live transformers'
+  torch = pytest.importorskip('torch', reason=why)
+  transformers = pytest.importorskip('transformers', reason=why)
+  config, params = huggingface.load(FIXTURES / name)
+  huggingface.save(
+    tmp_path / 'model',
+    config,
+    params,
+    # Without the ids that it has, Phi-3 takes others for padding.
+    beside=extras.of_directory(FIXTURES / name),
+    shard_bytes=20_000,
   )
-  params = tiny.make_params(config)
-  huggingface.save(tmp_path / 'a' / 'model', config, params)
-  found_config, found = huggingface.load(tmp_path / 'a' / 'model')
-  assert found_config == config
-  assert_same(found, params)
+  assert len(list((tmp_path / 'model').glob('*.safetensors'))) > 3
+  theirs = transformers.AutoModelForCausalLM.from_pretrained(FIXTURES / name)
+  found, info = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path / 'model', output_loading_info=True
+  )
+  assert not any(info[key] for key in ('missing_keys', 'unexpected_keys'))
+  expected = dict(theirs.state_dict())
+  assert expected.keys() == dict(found.state_dict()).keys()
+  for key, tensor in found.state_dict().items():
+    assert torch.equal(tensor, expected[key]), key
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_half_precision_round_trip(tmp_path, dtype):
+def test_widening_is_exact_and_may_be_undone(tmp_path, dtype):
   config = tiny.make_config(param_dtype=dtype)
   params = tiny.make_params(config)
   huggingface.save(tmp_path / 'model', config, params, dtype=dtype)
   stored = load_file(tmp_path / 'model' / 'model.safetensors')
   assert {str(tensor.dtype) for tensor in stored.values()} == {dtype}
-  assert_same(
-    huggingface.load(tmp_path / 'model', param_dtype=dtype)[1], params
-  )
-  # Widening is exact, so it may be undone.
   _, wide = huggingface.load(tmp_path / 'model')
-  assert_same(jax.tree.map(lambda x: x.astype(dtype), wide), params)
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(wide)} == {'float32'}
+  bits.assert_same(jax.tree.map(lambda x: x.astype(dtype), wide), params)
 
 
-def test_export_of_import_is_the_same(untied, tmp_path):
+def test_narrowing_rounds_as_jax_does(untied, tmp_path):
   config, params = huggingface.load(untied)
-  huggingface.save(tmp_path / 'model', config, params)
-  before = load_file(untied / 'model.safetensors')
-  after = load_file(tmp_path / 'model' / 'model.safetensors')
-  assert_same(after, before)
+  huggingface.save(tmp_path / 'model', config, params, dtype='bfloat16')
+  expected = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), params)
+  for directory in (untied, tmp_path / 'model'):
+    _, found = huggingface.load(directory, param_dtype='bfloat16')
+    bits.assert_same(found, expected)
+
+
+@pytest.mark.parametrize('block', [1, 100, 5000])
+def test_long_tensors_are_read_in_blocks(untied, monkeypatch, block):
+  _, expected = huggingface.load(untied)
+  monkeypatch.setattr(tensor_files, '_BLOCK', block)
+  bits.assert_same(huggingface.load(untied)[1], expected)
+
+
+def test_parameters_are_on_the_default_device(untied):
+  _, params = huggingface.load(untied)
+  for leaf in jax.tree.leaves(params):
+    assert isinstance(leaf, jax.Array)
+    assert leaf.devices() == {jax.devices()[0]}
+    assert not leaf.committed
+
+
+def test_parameters_may_be_donated(untied):
+  """Though the memory is NumPy's, nothing is written into it."""
+  _, params = huggingface.load(untied)
+  expected = jax.tree.map(lambda x: 2 * np.array(x), params)
+  step = jax.jit(lambda x: jax.tree.map(lambda y: 2 * y, x), donate_argnums=0)
+  bits.assert_same(step(params), expected)
 
 
 @pytest.mark.parametrize('write', ['write_hf', 'write_spm'])
@@ -135,13 +208,18 @@ def test_exports_that_are_refused(tmp_path, changes, dtype, word):
 
 
 def test_an_earlier_model_is_replaced_as_a_whole(untied):
+  """Shards by one file, one file by shards, many shards by few."""
   write_shards(untied)
   config = tiny.make_config()
   params = tiny.make_params(config)
-  huggingface.save(untied, config, params)
-  assert_same(huggingface.load(untied)[1], params)
-  assert not list(untied.glob('model-*'))
-  assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+  counts = []
+  for shard_bytes in (10**9, 3000, 6000, 10**9):
+    huggingface.save(untied, config, params, shard_bytes=shard_bytes)
+    bits.assert_same(huggingface.load(untied)[1], params)
+    counts.append(len(list(untied.glob('*.safetensors'))))
+    assert (untied / weights.INDEX).exists() == (counts[-1] > 1)
+    assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+  assert counts[0] == counts[3] == 1 < counts[2] < counts[1]
 
 
 def test_a_failure_leaves_the_earlier_model(untied, monkeypatch):
@@ -152,10 +230,31 @@ def test_a_failure_leaves_the_earlier_model(untied, monkeypatch):
   def fail(*args, **kwargs):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr('safetensors.numpy.save_file', fail)
+  monkeypatch.setattr(weights, 'write', fail)
   assert 'No space left' in refusal(huggingface.save, untied, config, params)
   assert bits.digests(untied) == before
   assert [p.name for p in untied.parent.iterdir()] == [untied.name]
+
+
+@pytest.mark.parametrize('error', [OSError(28, 'No space'), KeyboardInterrupt])
+def test_a_failure_midway_leaves_nothing(tmp_path, monkeypatch, error):
+  """In the third of many shards."""
+  config = tiny.make_config()
+  params = tiny.make_params(config)
+  write, calls = tensor_files.write, []
+
+  def fail_later(path, *args):
+    calls.append(path.name)
+    if len(calls) == 3:
+      path.write_bytes(b'half a file')
+      raise error
+    write(path, *args)
+
+  monkeypatch.setattr(tensor_files, 'write', fail_later)
+  with pytest.raises((UserError, KeyboardInterrupt)):
+    huggingface.save(tmp_path / 'model', config, params, shard_bytes=3000)
+  assert calls[2].startswith('model-00003-of-000')
+  assert not any(tmp_path.iterdir())
 
 
 def test_a_failure_between_the_two_renames_restores(untied, monkeypatch):
