@@ -128,6 +128,8 @@ def update(
   )
   numbers = []
   state = experiment.state
+  # The update makes it again: with adapters, that is a copy to let go of.
+  experiment.params = None
   for part in range(config.mini_batches):
     pick = slice(part, None, config.mini_batches)
     if not batch.keep[pick].any():
@@ -138,10 +140,12 @@ def update(
       rollouts.sampler_logp, advantage[pick], mask[pick]
     )
     state, values = experiment.programs.update(
-      state, experiment.ref_params, packed, targets
+      state, experiment.frozen, experiment.ref_params, packed, targets
     )
     numbers.append(values)
-  experiment.state = dataclasses.replace(state, step=state.step + 1)
+  experiment_lib.set_state(
+    experiment, dataclasses.replace(state, step=state.step + 1)
+  )
   return numbers, advantage
 
 
@@ -159,7 +163,7 @@ def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
   packed = pack(experiment, rollouts, batch.keep)
   mask = rollouts.mask * batch.keep[..., None]
   scored = jax.device_get(
-    experiment.programs.score(experiment.state.params, packed, mask)
+    experiment.programs.score(experiment.params, packed, mask)
   )
   logp = np.where(unknown, scored, rollouts.sampler_logp)
   rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
@@ -283,7 +287,7 @@ def evaluate(
   began = time.time()
   rollouts = evaluator.evaluate(
     experiment.eval_collector,
-    experiment.state.params,
+    experiment.params,
     experiment.eval_problems,
     cap=config.eval.max_tokens,
     seed=config.seed,
@@ -319,8 +323,9 @@ def finish(
   huggingface.save(
     workdir / 'model',
     experiment.model,
-    jax.device_get(experiment.state.params),
+    jax.device_get(experiment.params),
     tokenizer=experiment.tokenizer,
+    dtype=experiment.model.param_dtype,
   )
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')
   plots.training_curves(rows, workdir / 'curves.png', before, after)
