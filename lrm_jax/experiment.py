@@ -26,6 +26,7 @@ from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.transformer import Params
 from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
@@ -66,15 +67,7 @@ class Experiment:
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   """Loads model, data and recipe; writes nothing."""
   recipe = recipe_lib.build(config)
-  directory = assets.resolve(config.model.path)
-  loaded, params = huggingface.load(
-    directory, param_dtype=config.model.param_dtype
-  )
-  model = dataclasses.replace(
-    loaded, **{k: v for k, v in config.model.items() if k != 'path'}
-  )
-  tokenizer = tokenization.load(directory)
-  huggingface.check_vocabulary(model, tokenizer)
+  model, params, tokenizer = load_model(config)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
   train_problems, eval_problems = load_data(config)
@@ -90,7 +83,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     config.optimizer, config.train.steps * config.train.mini_batches
   )
   parts = policy.divide(
-    config, jax.tree.map(jnp.asarray, params), recipe.needs_reference
+    config, model, params, needs_reference=recipe.needs_reference
   )
   return Experiment(
     config=config,
@@ -121,6 +114,22 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
   )
+
+
+def load_model(
+  config: ml_collections.ConfigDict,
+) -> tuple[ModelConfig, Params, tokenization.Tokenizer]:
+  """The model that training starts from, with what the config says of it."""
+  directory = assets.resolve(config.model.path)
+  loaded, params = huggingface.load(
+    directory, param_dtype=config.model.param_dtype
+  )
+  model = dataclasses.replace(
+    loaded, **{k: v for k, v in config.model.items() if k != 'path'}
+  )
+  tokenizer = tokenization.load(directory)
+  huggingface.check_vocabulary(model, tokenizer)
+  return model, jax.tree.map(jnp.asarray, params), tokenizer
 
 
 def load_data(

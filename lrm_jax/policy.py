@@ -1,11 +1,12 @@
 """What of a policy is trained: all of its parameters, or adapters on them.
 
-Everything else sees three trees and a function. The state and the optimizer
-hold what is trained; `combine(trained, frozen)` is what samples, is evaluated
-and is exported; the reference is the policy before training.
+The state and the optimizer hold what is trained. `combine(trained, frozen)`
+is the policy: what samples, is evaluated and is exported. The reference is
+the policy before training.
 """
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,8 +15,12 @@ import jax.numpy as jnp
 import ml_collections
 
 from lrm_jax import rng
+from lrm_jax.checkpoints import huggingface, key_maps, peft_layout
 from lrm_jax.models import lora as lora_lib
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.lora import Lora
 from lrm_jax.models.transformer import Params
+from lrm_jax.tokenization.base import Tokenizer
 
 
 class Parts(NamedTuple):
@@ -25,7 +30,8 @@ class Parts(NamedTuple):
     trained: what the optimizer changes; updates may donate its buffers.
     frozen: what they only read; None if everything is trained.
     reference: the policy before training, in buffers that nobody donates;
-      None if nobody looks at it. Under adapters it is `frozen` itself.
+      None if nobody looks at it. Under adapters it is the base, `frozen`
+      itself.
     combine: `trained, frozen -> params`; pure, and `trained` gets gradients.
   """
 
@@ -42,33 +48,90 @@ def whole(trained: Params, frozen: None) -> Params:
 
 
 def divide(
-  config: ml_collections.ConfigDict, params: Params, needs_reference: bool
+  config: ml_collections.ConfigDict,
+  model: ModelConfig,
+  params: Params,
+  *,
+  needs_reference: bool,
 ) -> Parts:
   """The parts of a run, as `config.lora` says.
 
   Args:
     config: `lora` and `seed` are read.
-    params: the model to start from; taken over, not copied, so that the
+    model: the architecture.
+    params: what training starts from; taken over, not copied, so that the
       caller must not use it again.
     needs_reference: something will look at the reference.
 
   Raises:
-    UserError: see `lora.Lora` and `lora.init`.
+    UserError: see `start`.
   """
   if config.lora.rank == 0:
     # A copy: the update donates the buffers of what it trains.
     copy = jax.tree.map(jnp.copy, params) if needs_reference else None
     return Parts(params, None, copy, whole)
-  lora = read(config)
   return Parts(
-    trained=lora_lib.init(lora, params, rng.stream(config.seed, 'lora')),
+    trained=jax.tree.map(jnp.asarray, start(config, model)),
     frozen=params,
     reference=params if needs_reference else None,
-    combine=functools.partial(lora_lib.merge, lora=lora),
+    combine=functools.partial(lora_lib.merge, lora=read(config)),
   )
 
 
-def read(config: ml_collections.ConfigDict) -> lora_lib.Lora:
-  """The `lora` section, for a rank that is not 0."""
-  section = config.lora
-  return lora_lib.Lora(section.rank, section.alpha, tuple(section.targets))
+def start(config: ml_collections.ConfigDict, model: ModelConfig) -> Params:
+  """New adapters, or those of `config.lora.path`.
+
+  Raises:
+    UserError: a rank, an alpha, targets or files that cannot be.
+  """
+  lora = read(config)
+  if config.lora.path is not None:
+    return peft_layout.load(config.lora.path, model, lora)
+  key = rng.stream(config.seed, 'lora')
+  return lora_lib.init(lora, key_maps.shapes(model), key)
+
+
+def read(config: ml_collections.ConfigDict) -> Lora:
+  """The `lora` section where its rank is not 0."""
+  return Lora(config.lora.rank, config.lora.alpha, tuple(config.lora.targets))
+
+
+def export(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  model: ModelConfig,
+  tokenizer: Tokenizer,
+  *,
+  trained: Any,
+  params: Params,
+) -> str:
+  """Writes WORKDIR/model, and adapters to WORKDIR/adapter as well.
+
+  Args:
+    workdir: the run's folder.
+    config: of the run.
+    model: the architecture.
+    tokenizer: goes with the model.
+    trained: see `Parts`.
+    params: the policy; stored in the dtype it has.
+
+  Returns:
+    What was written, for the user.
+  """
+  huggingface.save(
+    workdir / 'model',
+    model,
+    jax.device_get(params),
+    tokenizer=tokenizer,
+    dtype=model.param_dtype,
+  )
+  if config.lora.rank == 0:
+    return 'model/'
+  peft_layout.save(
+    workdir / 'adapter',
+    model,
+    read(config),
+    jax.device_get(trained),
+    base=str(config.model.path),
+  )
+  return 'model/, adapter/'

@@ -9,6 +9,7 @@ import functools
 import pathlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from lrm_jax import (
   metrics,
   optim,
   packing,
+  policy,
   rng,
   rollout,
 )
@@ -69,7 +71,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   stages = make_stages(config, tokenizer)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
-  state = TrainState(jnp.int32(0), params, optimizer.init(params))
+  parts = policy.divide(config, model, params, needs_reference=False)
+  state = TrainState(
+    jnp.int32(0), parts.trained, optimizer.init(parts.trained)
+  )
   host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
@@ -77,7 +82,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     host = checkpoints.restore_host(step)
     state = checkpoints.restore_state(step, state)
   state = train(
-    make_step(model, optimizer),
+    functools.partial(
+      make_step(model, optimizer, parts.combine), frozen=parts.frozen
+    ),
     state,
     stages,
     host,
@@ -95,7 +102,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     'compile_seconds': watch.seconds,
     'device': jax.devices()[0].device_kind,
   }
-  finish(config, workdir, model, state.params, tokenizer, summary)
+  params = parts.combine(state.params, parts.frozen)
+  policy.export(
+    workdir, config, model, tokenizer, trained=state.params, params=params
+  )
+  finish(config, workdir, model, params, tokenizer, summary)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -109,6 +120,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     directory = assets.resolve(config.model.path)
     model = huggingface.read_config(directory)
     tokenization.load(directory)
+  if config.lora.rank:
+    policy.start(config, model)
   longest = max(stage.row_length for stage in stage_configs(config))
   if config.eval.problems:
     sequence = config.data.max_prompt_tokens + config.eval.max_tokens
@@ -202,13 +215,19 @@ def make_stages(
   ]
 
 
-def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
-  """Builds `step(state, rows, mask) -> state, loss`; the state is donated.
+def make_step(
+  model: ModelConfig,
+  optimizer: optax.GradientTransformation,
+  combine: Callable[..., Any] = policy.whole,
+):
+  """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
 
+  The state is donated; see `policy.Parts` for `frozen` and `combine`.
   loss = sum of -log p(token) over response tokens / their number, in nats.
   """
 
-  def loss_of(params, rows: packing.Rows, mask: Array) -> Array:
+  def loss_of(trained, frozen, rows: packing.Rows, mask: Array) -> Array:
+    params = combine(trained, frozen)
     hidden, _ = transformer.apply(
       model, params, rows.tokens, rows.positions, rows.segment_ids
     )
@@ -220,8 +239,8 @@ def make_step(model: ModelConfig, optimizer: optax.GradientTransformation):
     return -jnp.sum(logp * weights) / jnp.sum(weights)
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def step(state: TrainState, rows: packing.Rows, mask: Array):
-    loss, grads = jax.value_and_grad(loss_of)(state.params, rows, mask)
+  def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
+    loss, grads = jax.value_and_grad(loss_of)(state.params, frozen, rows, mask)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), loss
@@ -274,9 +293,7 @@ def train(
 
 
 def finish(config, workdir, model, params, tokenizer, summary) -> None:
-  """Evaluates, exports the model with its card, prints the table, sums up."""
-  params = jax.device_get(params)
-  huggingface.save(workdir / 'model', model, params, tokenizer=tokenizer)
+  """Evaluates, adds its card to the model, prints the table, sums up."""
   summary |= {'parameters': sum(x.size for x in jax.tree.leaves(params))}
   if config.eval.problems:
     summary |= evaluate(config, model, params, tokenizer)

@@ -26,12 +26,12 @@ from lrm_jax import (
   jsonl,
   metrics,
   packing,
+  policy,
   rollout,
   train_step,
 )
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
-from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.experiment import Experiment
@@ -140,7 +140,7 @@ def update(
       rollouts.sampler_logp, advantage[pick], mask[pick]
     )
     state, values = experiment.programs.update(
-      state, experiment.frozen, experiment.ref_params, packed, targets
+      state, experiment.ref_params, packed, targets, experiment.frozen
     )
     numbers.append(values)
   experiment_lib.set_state(
@@ -320,12 +320,13 @@ def finish(
   starts of the run.
   """
   seconds = before['seconds'] + experiment.seconds + after['seconds']
-  huggingface.save(
-    workdir / 'model',
+  written = policy.export(
+    workdir,
+    experiment.config,
     experiment.model,
-    jax.device_get(experiment.params),
-    tokenizer=experiment.tokenizer,
-    dtype=experiment.model.param_dtype,
+    experiment.tokenizer,
+    trained=experiment.state.params,
+    params=experiment.params,
   )
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')
   plots.training_curves(rows, workdir / 'curves.png', before, after)
@@ -357,4 +358,4 @@ def finish(
     },
   )
   print(tables.before_after(before, after))
-  print(f'{workdir}: summary.json, curves.png, model/ ({seconds:.0f} s)')
+  print(f'{workdir}: summary.json, curves.png, {written} ({seconds:.0f} s)')

@@ -53,7 +53,7 @@ class Programs:
     shape: `rollouts, memory -> reward, keep, memory`.
     credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
     score: `params, packed, mask -> logp [B, G, T]`.
-    update: `state, frozen, ref_params, packed, targets -> state, metrics`.
+    update: `state, ref_params, packed, targets, frozen -> state, metrics`.
     combine: `trained, frozen -> params`, the policy of a state.
   """
 
@@ -158,13 +158,13 @@ def make_update(
   chunk: int = 4096,
   combine: Callable[..., Any] = policy_lib.whole,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Builds `update(state, frozen, ref_params, packed, targets)`.
+  """Builds `update(state, ref_params, packed, targets, frozen=None)`.
 
-  It returns the new state and metrics. The state is donated and all that gets
-  a gradient; `frozen` is what the policy has beside it, or None. `ref_params`
-  is the reference policy, or None for a recipe that does not look at one; it
-  may be `frozen`. The step counter is the caller's: a step may have several
-  mini-batches.
+  It returns the new state and metrics. The state is donated. `ref_params` is
+  the frozen reference policy, or None for a recipe that does not look at one.
+  `frozen` is what the policy has beside the parameters of the state; it gets
+  no gradient and may be the reference. The step counter is the caller's: a
+  step may have several mini-batches.
 
   Args:
     config: the architecture.
@@ -186,10 +186,10 @@ def make_update(
   @functools.partial(jax.jit, donate_argnums=0)
   def update(
     state: TrainState,
-    frozen: Any,
     ref_params: Any,
     packed: packing.PackedBatch,
     targets: Targets,
+    frozen: Any = None,
   ) -> tuple[TrainState, Metrics]:
     weights = recipe.weights(targets.mask)
     params, pull_back = jax.vjp(

@@ -134,7 +134,7 @@ def run_update(
   )
   params = jax.tree.map(jnp.copy, case.params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  new, metrics = update(state, None, case.ref_params, packed, targets)
+  new, metrics = update(state, case.ref_params, packed, targets)
   grads = jax.tree.map(lambda a, b: a - b, case.params, new.params)
   return grads, {k: float(v) for k, v in metrics.items()}, packed
 

@@ -113,7 +113,7 @@ def update_benchmark(model, params) -> dict:
   ]
 
   def step():
-    state[0], metrics = update(state[0], None, params, packed, targets)
+    state[0], metrics = update(state[0], params, packed, targets)
     return metrics
 
   tokens = B * G * (P + T)

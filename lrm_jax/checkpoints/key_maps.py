@@ -137,11 +137,15 @@ TABLES = {
 }
 
 
-def leaf_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
-  """{keys of a leaf: its shape} of the parameters; allocates nothing."""
+def shapes(config: ModelConfig) -> transformer.Params:
+  """The parameters as shapes and dtypes; allocates nothing."""
   init = functools.partial(transformer.init_params, config)
-  tree = jax.eval_shape(init, jax.random.key(0))
-  return {path: leaf.shape for path, leaf in flatten(tree)}
+  return jax.eval_shape(init, jax.random.key(0))
+
+
+def leaf_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+  """{keys of a leaf: its shape} of the parameters."""
+  return {path: leaf.shape for path, leaf in flatten(shapes(config))}
 
 
 def flatten(
@@ -154,14 +158,14 @@ def flatten(
 
 def slots(config: ModelConfig) -> dict[str, tuple[Slot, ...]]:
   """{their name: its blocks, in order} for every tensor such a model has."""
-  shapes = leaf_shapes(config)
+  leaves = leaf_shapes(config)
   found: dict[str, tuple[Slot, ...]] = {}
   for entry in TABLES[config.family]:
     path = tuple(entry.path.split('/'))
-    if path not in shapes:
+    if path not in leaves:
       continue
     counters = re.findall(r'{(\w+)}', entry.name)
-    counts, shape = shapes[path][: len(counters)], shapes[path][len(counters) :]
+    counts, shape = leaves[path][: len(counters)], leaves[path][len(counters) :]
     shape = shape[::-1] if entry.transposed else shape
     for index in itertools.product(*map(range, counts)):
       name = entry.name.format(**dict(zip(counters, index, strict=True)))
