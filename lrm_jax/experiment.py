@@ -129,7 +129,7 @@ def load_model(
   )
   tokenizer = tokenization.load(directory)
   huggingface.check_vocabulary(model, tokenizer)
-  return model, jax.tree.map(jnp.asarray, params), tokenizer
+  return model, params, tokenizer
 
 
 def load_data(

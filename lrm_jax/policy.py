@@ -66,6 +66,8 @@ def divide(
   Raises:
     UserError: see `start`.
   """
+  # On the device once: NumPy arrays would be sent with every update.
+  params = jax.tree.map(jnp.asarray, params)
   if config.lora.rank == 0:
     # A copy: the update donates the buffers of what it trains.
     copy = jax.tree.map(jnp.copy, params) if needs_reference else None

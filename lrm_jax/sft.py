@@ -72,9 +72,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
-  state = TrainState(
-    jnp.int32(0), parts.trained, optimizer.init(parts.trained)
-  )
+  state = TrainState(jnp.int32(0), parts.trained, optimizer.init(parts.trained))
   host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:

@@ -148,8 +148,7 @@ def merge(params: Params, adapters: Params, lora: Lora) -> Params:
   if A in adapters:
     return _add(params, adapters[A], adapters[B], lora.scale)
   return params | {
-    name: merge(params[name], branch, lora)
-    for name, branch in adapters.items()
+    name: merge(params[name], branch, lora) for name, branch in adapters.items()
   }
 
 
