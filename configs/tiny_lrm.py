@@ -90,6 +90,7 @@ def get_config() -> config_dict.ConfigDict:
       weight_decay=0.0,
       clip_norm=1.0,
     ),
+    position_limit=0,  # draw training positions below this; 0: as they are
     checkpoint_every=500,  # steps
     eval=dict(
       problems=256,  # held-out; 0: no evaluation

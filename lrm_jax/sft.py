@@ -37,7 +37,7 @@ from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import presets, transformer
+from lrm_jax.models import positions, presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
@@ -81,7 +81,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     state = checkpoints.restore_state(step, state)
   state = train(
     functools.partial(
-      make_step(model, optimizer, parts.combine), frozen=parts.frozen
+      make_step(model, optimizer, make_places(config), parts.combine),
+      frozen=parts.frozen,
     ),
     state,
     stages,
@@ -121,6 +122,11 @@ def check(config: ml_collections.ConfigDict) -> None:
   if config.lora.rank:
     policy.start(config, model)
   longest = max(stage.row_length for stage in stage_configs(config))
+  if config.position_limit and not longest <= config.position_limit:
+    raise errors.UserError(
+      f'position_limit={config.position_limit}: rows reach {longest} tokens; '
+      'give at least as many positions, or 0 for those of the tokens'
+    )
   if config.eval.problems:
     sequence = config.data.max_prompt_tokens + config.eval.max_tokens
     longest = max(longest, sequence)
@@ -213,9 +219,33 @@ def make_stages(
   ]
 
 
+def make_places(
+  config: ml_collections.ConfigDict,
+) -> Callable[[packing.Rows, Array], Array]:
+  """`places(rows, step) -> [R, S]`: the positions that rows are trained at.
+
+  Those of their tokens or, with a `position_limit`, a random subset of 0 ..
+  limit - 1 for each row, so that the model meets positions beyond its rows.
+  """
+  limit = config.position_limit
+  if not limit:
+    return lambda rows, step: rows.positions
+
+  def places(rows: packing.Rows, step: Array) -> Array:
+    keys = jax.random.split(
+      jax.random.fold_in(rng.stream(config.seed, 'positions'), step),
+      len(rows.tokens),
+    )
+    draw = lambda key: positions.randomised(key, rows.tokens.shape[1], limit)
+    return jax.vmap(draw)(keys)
+
+  return places
+
+
 def make_step(
   model: ModelConfig,
   optimizer: optax.GradientTransformation,
+  places: Callable[[packing.Rows, Array], Array],
   combine: Callable[..., Any] = policy.whole,
 ):
   """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
@@ -224,10 +254,10 @@ def make_step(
   loss = sum of -log p(token) over response tokens / their number, in nats.
   """
 
-  def loss_of(trained, frozen, rows: packing.Rows, mask: Array) -> Array:
+  def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
     params = combine(trained, frozen)
     hidden, _ = transformer.apply(
-      model, params, rows.tokens, rows.positions, rows.segment_ids
+      model, params, rows.tokens, at, rows.segment_ids
     )
     # Position i predicts token i + 1. The last column's target would be the
     # row's own first token, a prompt token, whose mask is 0.
@@ -238,7 +268,10 @@ def make_step(
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
-    loss, grads = jax.value_and_grad(loss_of)(state.params, frozen, rows, mask)
+    at = places(rows, state.step)
+    loss, grads = jax.value_and_grad(loss_of)(
+      state.params, frozen, rows, at, mask
+    )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), loss

@@ -160,7 +160,7 @@ def _step(config, params, rows, mask, optimizer=None):
   optimizer = optax.sgd(1.0) if optimizer is None else optimizer
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  return sft.make_step(config, optimizer)(state, rows, mask)
+  return sft.make_step(config, optimizer, AS_THEY_ARE)(state, rows, mask)
 
 
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
@@ -232,7 +232,7 @@ def test_a_constant_demonstration_is_learned():
   )
   params = jax.tree.map(jnp.array, tiny.make_params(config))
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  step = sft.make_step(config, optimizer)
+  step = sft.make_step(config, optimizer, AS_THEY_ARE)
   rows, mask, _ = _pack([PAIRS[3]] * 4, rows=2, row_length=16)
   losses = []
   for _ in range(25):

@@ -242,7 +242,8 @@ def _ropes(
     if name in stated and family.model_type == 'phi3':
       context[name] = stated[name]
   group, name = {}, 'rope_parameters'
-  for key in ('rope_scaling', 'rope_parameters'):
+  # Where a file has both, the old one counts, as in transformers.
+  for key in ('rope_parameters', 'rope_scaling'):
     if key in stated and stated[key] is not None:
       group, name = stated[key], key
   where = f'{path}: {name}'

@@ -1,8 +1,8 @@
 """Which tensor of a Hugging Face checkpoint is which leaf of our parameters.
 
 A table for each family serves reading and writing. Two conventions differ:
-their Linear stores `[out, in]` and our kernel `[in, out]`; they name every layer
-and expert, we stack them on the first axes. Some families store several
+their Linear stores `[out, in]` and our kernel `[in, out]`; they name every
+layer and expert, we stack them on the first axes. Some families store several
 projections below each other in one tensor.
 """
 

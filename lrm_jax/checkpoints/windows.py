@@ -83,13 +83,13 @@ def parse(
   is_off = rule in ('if_used', 'after_layers') and not _if_used(stated, 0)
   types = stated['layer_types'] if 'layer_types' in stated else None
   if types is not None:
+    allowed = (_FULL,) if rule == 'none' or is_off else (_FULL, _SLIDING)
     if not isinstance(types, list) or len(types) != layers:
       raise UserError(
         f'{where}: layer_types={json.dumps(types)} must list '
         f'num_hidden_layers={layers} kinds'
       )
     for kind in types:
-      allowed = (_FULL,) if rule == 'none' or is_off else (_FULL, _SLIDING)
       if kind not in allowed:
         raise UserError(
           f'{where}: layer_types={json.dumps(kind)} is not supported; '

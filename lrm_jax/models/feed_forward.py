@@ -1,5 +1,6 @@
 """Feed-forward networks: one gated, or a mixture of them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -122,7 +123,10 @@ def residual_scale(config: ModelConfig, name: str) -> float:
   return (2 * config.n_layers) ** -0.5 if name in ('o', 'down') else 1.0
 
 
-def dense(cfg: ModelConfig, features: int, name: str, bias: bool = False):
+def dense(
+  cfg: ModelConfig, features: int, name: str, bias: bool = False
+) -> Callable[[Array], Array]:
+  """A linear map of the last axis, a module of the one that calls this."""
   module = nn.Dense(
     features,
     use_bias=bias,

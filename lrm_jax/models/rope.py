@@ -59,7 +59,7 @@ class Rope:
     }
     given = dict(self.settings)
     wrong = [f'unknown {name}' for name in given if name not in known]
-    wrong += [f"no {n}" for n, need in known.items() if need and n not in given]
+    wrong += [f'no {n}' for n, need in known.items() if need and n not in given]
     if wrong:
       raise UserError(
         f'rope {self.kind!r}: {", ".join(wrong)}; it takes '

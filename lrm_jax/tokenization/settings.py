@@ -33,6 +33,18 @@ _FILES = (
 )
 
 
+# What ends a turn in the templates of Qwen, Llama, Gemma and Phi. The files
+# of base models, and of some others, name only the end of a text, and a model
+# whose turn has ended goes on with the user's.
+END_OF_TURN = (
+  '<|im_end|>',
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<end_of_turn>',
+  '<|end|>',
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """The tokenizer's files and what they state.
@@ -139,7 +151,8 @@ def resolve(
     model_pad: likewise; without any padding id, the first eos pads.
 
   Returns:
-    The ids; `eos` has no repeats, the tokenizer's own eos token first.
+    The ids; `eos` has no repeats, the tokenizer's own eos token first, and
+    what ends a turn in the chat template (END_OF_TURN) last.
 
   Raises:
     UserError: a named token is not in the vocabulary, or nothing ends a
@@ -155,7 +168,13 @@ def resolve(
       )
   eos = [stated['eos_token']] if 'eos_token' in stated else []
   eos += [] if model_eos is None else [model_eos]
-  eos = tuple(dict.fromkeys((*eos, *settings.eos_ids)))
+  turns = [
+    to_id(text)
+    for text in END_OF_TURN
+    if settings.chat_template is not None and text in settings.chat_template
+  ]
+  turns = [token for token in turns if token is not None]
+  eos = tuple(dict.fromkeys((*eos, *settings.eos_ids, *turns)))
   if not eos:
     raise UserError(
       f'{settings.directory}: no end-of-sequence token is stated; add '

@@ -1,39 +1,160 @@
 """config.json of old and new transformers; what we cannot run is named."""
 
 import dataclasses
+import json
 
 import jax
 import pytest
 
-from lrm_jax.checkpoints import huggingface
-from tests.checkpoints.hf_models import edit_config, refusal
+from lrm_jax.checkpoints import config_json, huggingface
+from lrm_jax.checkpoints.families import FAMILIES
+from lrm_jax.models import presets
+from lrm_jax.models.config import Experts, ModelConfig
+from lrm_jax.models.rope import Rope
+from tests.checkpoints.hf_models import FIXTURES, edit_config, refusal
+
+VARIANTS = sorted(path.parent.name for path in FIXTURES.glob('*/logits.npz'))
+YARN = {
+  'factor': 4.0,
+  'original_max_position_embeddings': 16,
+}
+
+
+def read(name):
+  return huggingface.read_config(FIXTURES / name)
+
+
+def write(tmp_path, **fields):
+  path = tmp_path / 'config.json'
+  path.write_text(json.dumps(fields))
+  return path
+
+
+# What transformers wrote.
 
 
 def test_config_of_transformers_5(tied, untied):
   config = huggingface.read_config(tied)
-  assert dataclasses.asdict(config) == {
-    'vocab_size': 61,
-    'd_model': 32,
-    'n_layers': 2,
-    'n_heads': 4,
-    'n_kv_heads': 2,
-    'head_dim': 12,
-    'd_ff': 44,
-    'max_positions': 64,
-    'rope_theta': 1e6,
-    'rms_eps': 1e-6,
-    'tie_embeddings': True,
-    'qkv_bias': True,
-    'param_dtype': 'float32',
-    'compute_dtype': 'float32',
-    'logits_dtype': 'float32',
-    'remat': 'none',
-    'scan_unroll': 1,
-  }
+  assert config == ModelConfig(
+    family='qwen2',
+    vocab_size=61,
+    d_model=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=12,
+    d_ff=44,
+    max_positions=64,
+    rope=Rope(theta=1e6),
+    rms_eps=1e-6,
+    tie_embeddings=True,
+    qkv_bias=True,
+  )
   other = huggingface.read_config(untied)
   assert (other.head_dim, other.n_kv_heads) == (8, 4)
-  assert (other.rope_theta, other.rms_eps) == (1e4, 1e-5)
+  assert (other.rope.theta, other.rms_eps) == (1e4, 1e-5)
   assert not other.tie_embeddings
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    (
+      'qwen2_windows',
+      {
+        'windows': (0, 4, 4),
+        'rope': Rope('yarn', 100.0, settings=tuple(YARN.items())),
+      },
+    ),
+    ('qwen3', {'qk_norm': True, 'qkv_bias': False, 'head_dim': 12}),
+    ('qwen3_moe', {'experts': Experts(6, 2, 20, True), 'qk_norm': True}),
+    (
+      'llama',
+      {
+        'qkv_bias': False,
+        'head_dim': 8,
+        'rope': Rope(
+          'llama3',
+          100.0,
+          settings=(
+            ('factor', 8.0),
+            ('high_freq_factor', 4.0),
+            ('low_freq_factor', 1.0),
+            ('original_max_position_embeddings', 16),
+          ),
+        ),
+      },
+    ),
+    (
+      'llama_linear',
+      {'rope': Rope('linear', 100.0, settings=(('factor', 2.0),))},
+    ),
+    ('mistral', {'windows': (4, 4)}),
+    ('mistral_whole', {'windows': ()}),
+    (
+      'gemma2',
+      {
+        'windows': (4, 0),
+        'attention_softcap': 3.0,
+        'logits_softcap': 2.0,
+        'query_width': 20,
+        'activation': 'gelu_tanh',
+        'norm_plus_one': True,
+        'post_norms': True,
+        'scale_embeddings': True,
+        'tie_embeddings': True,
+        'local_rope': None,
+      },
+    ),
+    (
+      'gemma3',
+      {
+        'windows': (4, 4, 4, 4, 4, 0, 4),
+        'attention_softcap': 0,
+        'logits_softcap': 0,
+        'qk_norm': True,
+        'rope': Rope('linear', 1000.0, settings=(('factor', 8.0),)),
+        'local_rope': Rope('default', 100.0),
+      },
+    ),
+    ('phi3', {'windows': (5, 5), 'qkv_bias': False, 'rope': Rope(theta=1e4)}),
+    (
+      'phi3_longrope',
+      {
+        'rope': Rope(
+          'longrope',
+          1e4,
+          0.5,
+          (
+            ('factor', 16.0),
+            ('long_factor', (1.0, 3.0, 6.0, 9.0)),
+            ('original_max_position_embeddings', 4),
+            ('short_factor', (1.0, 1.2, 1.5, 2.0)),
+          ),
+        ),
+      },
+    ),
+  ],
+)
+def test_families(name, expected):
+  config = read(name)
+  assert {key: getattr(config, key) for key in expected} == expected
+  preset = presets.PRESETS[config.family]
+  assert {key: getattr(config, key) for key in preset} == preset
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_what_is_written_is_read_again(name, tmp_path):
+  config = read(name)
+  path = write(tmp_path, **config_json.render(config, 'float32'))
+  assert config_json.parse(path) == config
+
+
+def test_every_family_has_a_fixture():
+  assert {read(name).family for name in VARIANTS} == set(FAMILIES)
+
+
+# Files of older transformers.
 
 
 def test_config_of_transformers_4(untied):
@@ -52,6 +173,70 @@ def test_config_of_transformers_4(untied):
   assert huggingface.read_config(untied) == expected
 
 
+def test_r1_distill_llama(tmp_path):
+  """The config.json of DeepSeek-R1-Distill-Llama-8B, fields that matter."""
+  path = write(
+    tmp_path,
+    architectures=['LlamaForCausalLM'],
+    attention_bias=False,
+    hidden_act='silu',
+    hidden_size=4096,
+    intermediate_size=14336,
+    max_position_embeddings=131072,
+    mlp_bias=False,
+    model_type='llama',
+    num_attention_heads=32,
+    num_hidden_layers=32,
+    num_key_value_heads=8,
+    pretraining_tp=1,
+    rms_norm_eps=1e-05,
+    rope_scaling={
+      'factor': 8.0,
+      'high_freq_factor': 4.0,
+      'low_freq_factor': 1.0,
+      'original_max_position_embeddings': 8192,
+      'rope_type': 'llama3',
+    },
+    rope_theta=500000.0,
+    tie_word_embeddings=False,
+    torch_dtype='bfloat16',
+    vocab_size=128256,
+  )
+  config = config_json.parse(path)
+  assert (config.family, config.head_dim) == ('llama', 128)
+  assert (config.rope.kind, config.rope.theta) == ('llama3', 5e5)
+  assert dict(config.rope.settings)['original_max_position_embeddings'] == 8192
+
+
+def test_gemma3_of_transformers_4(tmp_path):
+  """rope_local_base_freq and sliding_window_pattern, no layer_types."""
+  path = write(
+    tmp_path,
+    architectures=['Gemma3ForCausalLM'],
+    model_type='gemma3_text',
+    head_dim=256,
+    hidden_activation='gelu_pytorch_tanh',
+    hidden_size=1152,
+    intermediate_size=6912,
+    max_position_embeddings=32768,
+    num_attention_heads=4,
+    num_hidden_layers=26,
+    num_key_value_heads=1,
+    query_pre_attn_scalar=256,
+    rope_local_base_freq=10000,
+    rope_scaling=None,
+    rope_theta=1000000,
+    sliding_window=512,
+    sliding_window_pattern=6,
+    vocab_size=262144,
+  )
+  config = config_json.parse(path)
+  assert config.windows == ((512,) * 5 + (0,)) * 4 + (512, 512)
+  assert config.rope == Rope(theta=1e6)
+  assert config.local_rope == Rope(theta=1e4)
+  assert config.tie_embeddings
+
+
 def test_absent_fields_mean_what_transformers_means(tied):
   edit_config(
     tied,
@@ -65,7 +250,7 @@ def test_absent_fields_mean_what_transformers_means(tied):
     ),
   )
   config = huggingface.read_config(tied)
-  assert (config.rope_theta, config.rms_eps) == (1e4, 1e-6)
+  assert (config.rope.theta, config.rms_eps) == (1e4, 1e-6)
   assert (config.max_positions, config.tie_embeddings) == (32768, False)
 
 
@@ -79,28 +264,93 @@ def test_settings_are_the_callers(tied):
   assert dtypes == {'bfloat16'}
 
 
+# Our own models.
+
+
+def test_a_model_of_our_own(tmp_path):
+  config = presets.build(
+    vocab_size=61,
+    d_model=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    d_ff=44,
+    positions='lm_infinite',
+    trained_positions=16,
+    rope={'kind': 'truncated', 'theta': 100.0, 'settings': {'truncate': 8.0}},
+    local_rope={'theta': 10.0},
+    windows=[0, 3],
+    experts={'count': 3, 'used': 1, 'width': 5},
+    post_norms=True,
+  )
+  fields = config_json.render(config, 'float32')
+  assert fields['model_type'] == 'lrm_jax'
+  assert config_json.parse(write(tmp_path, **fields)) == config
+  message = refusal(config_json.parse, write(tmp_path, model_type='lrm_jax'))
+  assert 'no field' in message
+
+
+# Refusals.
+
+
 @pytest.mark.parametrize(
   ('changes', 'words'),
   [
-    ({'model_type': 'llama'}, ['model_type="llama"', '"qwen2"']),
+    ({'model_type': 'gpt2'}, ['model_type="gpt2"', '"qwen2"', '"gemma3_text"']),
+    ({'model_type': 7}, ['model_type=7', '"llama"']),
     (
       {'architectures': ['Qwen2ForSequenceClassification']},
       ['architectures', 'Qwen2ForSequenceClassification', 'Qwen2ForCausalLM'],
     ),
     ({'hidden_act': 'gelu'}, ['hidden_act="gelu"', '"silu"']),
-    ({'use_sliding_window': True}, ['use_sliding_window=true', 'false']),
     (
       {'layer_types': ['full_attention', 'sliding_attention']},
       ['layer_types="sliding_attention"', '"full_attention"'],
     ),
+    ({'layer_types': ['full_attention']}, ['layer_types', 'layers=2']),
     (
-      {'rope_scaling': {'type': 'yarn', 'factor': 4.0}},
-      ['rope_scaling.type="yarn"', '"default"'],
+      {
+        'use_sliding_window': True,
+        'layer_types': ['full_attention', 'chunked_attention'],
+      },
+      ['layer_types="chunked_attention"', '"sliding_attention"'],
+    ),
+    (
+      {
+        'use_sliding_window': True,
+        'sliding_window': -1,
+        'layer_types': ['full_attention', 'sliding_attention'],
+      },
+      ['sliding_window=-1', 'positive int'],
+    ),
+    (
+      {'rope_scaling': {'type': 'mrope', 'mrope_section': [1, 2]}},
+      ['rope_scaling', "'mrope'", 'yarn'],
     ),
     (
       {'rope_parameters': {'rope_type': 'linear', 'rope_theta': 1e4}},
-      ['rope_parameters.rope_type="linear"', '"default"'],
+      ['rope_parameters', "'linear'", 'no factor'],
     ),
+    (
+      {
+        'rope_parameters': {
+          'rope_type': 'linear',
+          'factor': 2.0,
+          'speed': 1,
+        }
+      },
+      ["'linear'", 'unknown speed', 'it takes factor'],
+    ),
+    (
+      {'rope_parameters': {'rope_type': 'default', 'rope_theta': 'high'}},
+      ['rope_theta="high"', 'positive number'],
+    ),
+    (
+      {'rope_parameters': {'partial_rotary_factor': 0.5}},
+      ['partial_rotary_factor=0.5', 'Qwen2ForCausalLM', '1.0'],
+    ),
+    ({'rope_parameters': [1]}, ['rope_parameters=[1]', 'object or null']),
     ({'quantization_config': {'bits': 4}}, ['quantization_config', 'null']),
     ({'hidden_size': '32'}, ['hidden_size="32"', 'positive int']),
     ({'num_hidden_layers': 0}, ['num_hidden_layers=0', 'positive int']),
@@ -121,10 +371,51 @@ def test_config_fields_that_are_refused(tied, changes, words):
   assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+  ('variant', 'changes', 'words'),
+  [
+    ('llama', {'attention_bias': True}, ['attention_bias=true', 'false']),
+    ('llama', {'mlp_bias': True}, ['mlp_bias=true', 'false']),
+    ('qwen3_moe', {'decoder_sparse_step': 2}, ['decoder_sparse_step=2', '1']),
+    ('qwen3_moe', {'mlp_only_layers': [0]}, ['mlp_only_layers=[0]', '[]']),
+    ('qwen3_moe', {'num_experts_per_tok': 9}, ['experts.used=9', 'count=6']),
+    ('gemma2', {'hidden_activation': 'gelu'}, ['hidden_activation="gelu"']),
+    (
+      'gemma3',
+      {'use_bidirectional_attention': True},
+      ['use_bidirectional_attention=true'],
+    ),
+    ('gemma2', {'final_logit_softcapping': -1}, ['final_logit', 'positive']),
+  ],
+)
+def test_fields_of_families_that_are_refused(tmp_path, variant, changes, words):
+  fields = json.loads((FIXTURES / variant / 'config.json').read_text())
+  path = write(tmp_path, **fields | changes)
+  message = refusal(config_json.parse, path)
+  assert all(word in message for word in words), message
+
+
 @pytest.mark.parametrize('name', ['model_type', 'hidden_size', 'vocab_size'])
 def test_config_fields_that_are_needed(tied, name):
   message = refusal(huggingface.read_config, edit_config(tied, drop=(name,)))
   assert f'no field {name}' in message
+
+
+@pytest.mark.parametrize(
+  ('name', 'changes', 'words'),
+  [
+    ('llama', {'qkv_bias': True}, ['LlamaForCausalLM', 'qkv_bias=True']),
+    ('llama', {'windows': (4, 0)}, ['windows']),
+    ('mistral', {'windows': (4, 0)}, ['one kind']),
+    ('gemma2', {'windows': (4, 5)}, ['[4, 5]', 'one length']),
+    ('qwen2_tied', {'positions': 'nope'}, ["positions='nope'", "'lrm'"]),
+    ('gemma2', {'local_rope': Rope(theta=1.0)}, ['local_rope']),
+  ],
+)
+def test_what_a_file_cannot_say(name, changes, words):
+  config = dataclasses.replace(read(name), **changes)
+  message = refusal(config_json.render, config, 'float32')
+  assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"model_type"', '\xff'])
