@@ -194,7 +194,7 @@ def gradient():
 
 
 def test_gradient_is_that_of_the_kernels_projected(gradient):
-  """dA = s G B^T and dB = s A^T G, where G = dL/dW at the merged weights."""
+  """For G = dL/dW at the merged weights: dA = s G B^T and dB = s A^T G."""
   params, adapters, found = gradient
   merged = lora_lib.merge(params, adapters, LORA)
   whole = dict(jax.tree.leaves_with_path(jax.jit(jax.grad(loss_of))(merged)))
