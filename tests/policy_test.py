@@ -20,7 +20,7 @@ from lrm_jax import (
   train,
   train_step,
 )
-from lrm_jax.checkpoints import huggingface, peft_layout
+from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib

@@ -151,7 +151,7 @@ def test_files_are_those_of_peft(directory):
 
 
 def test_some_of_what_is_fused(tmp_path):
-  """k and v of phi3's qkv: rank 2 of each, and zeros in the rows of q."""
+  """Of phi3's qkv, k and v: rank 2 of each, and zeros in the rows of q."""
   config, params = huggingface.load(FIXTURES / 'phi3')
   lora = Lora(rank=2, alpha=3.0, targets=('v', 'k'))
   adapters = trained(lora, params)
