@@ -15,12 +15,13 @@ from lrm_jax import (
   configuration,
   experiment,
   jsonl,
+  main,
   packing,
   policy,
   train,
   train_step,
 )
-from lrm_jax.checkpoints import huggingface
+from lrm_jax.checkpoints import huggingface, peft_layout
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib
@@ -355,3 +356,38 @@ def test_mistakes_are_one_line(changes, words):
   assert '\n' not in str(error.value)
   for word in words:
     assert word in str(error.value)
+
+
+# --- The supervised loop ---
+
+
+def test_sft_trains_adapters(tmp_path):
+  """With Muon, the default there."""
+  row = {'question': 'Start=1 a:+2', 'response': ' a:1+2=3</think>\\boxed{3}'}
+  (tmp_path / 'rows.jsonl').write_text(json.dumps(row) + '\n')
+  keys = {
+    'model.path': BASE,
+    'data.train': tmp_path / 'rows.jsonl',
+    'lora.rank': 2,
+    'lora.alpha': 4,
+    'lora.targets': 'q,up',
+    'stages.a_facts.steps': 3,
+    'stages.a_facts.rows': 2,
+    'stages.a_facts.row_length': 96,
+    'stages.b_verbose.steps': 3,
+    'stages.b_verbose.rows': 2,
+    'stages.b_verbose.row_length': 96,
+    'optimizer.warmup_steps': 1,
+    'eval.problems': 0,
+  }
+  flags = [f'--config.{key}={value}' for key, value in keys.items()]
+  words = [f'--config={ROOT}/configs/tiny_lrm.py', f'--workdir={tmp_path}/run']
+  assert main.main(['lrm', 'sft', *words, *flags]) == 0
+  losses = [x['loss'] for x in jsonl.read_rows(tmp_path / 'run/metrics.jsonl')]
+  assert losses[-1] < losses[0]
+  model, base = huggingface.load(BASE)
+  _, tuned = huggingface.load(tmp_path / 'run/model')
+  lora = Lora(2, 4.0, ('q', 'up'))
+  adapters = peft_layout.load(tmp_path / 'run/adapter', model, lora)
+  assert all(np.abs(x).max() > 1e-4 for x in jax.tree.leaves(adapters))
+  bits.assert_same(jax.device_get(lora_lib.merge(base, adapters, lora)), tuned)
