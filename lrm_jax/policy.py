@@ -16,6 +16,7 @@ import ml_collections
 
 from lrm_jax import rng
 from lrm_jax.checkpoints import huggingface, key_maps, peft_layout
+from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.lora import Lora
@@ -68,24 +69,34 @@ def divide(
   """
   # On the device once: NumPy arrays would be sent with every update.
   params = jax.tree.map(jnp.asarray, params)
-  if config.lora.rank == 0:
+  adapters = start(config, model)
+  if adapters is None:
     # A copy: the update donates the buffers of what it trains.
     copy = jax.tree.map(jnp.copy, params) if needs_reference else None
     return Parts(params, None, copy, whole)
   return Parts(
-    trained=jax.tree.map(jnp.asarray, start(config, model)),
+    trained=jax.tree.map(jnp.asarray, adapters),
     frozen=params,
     reference=params if needs_reference else None,
     combine=functools.partial(lora_lib.merge, lora=read(config)),
   )
 
 
-def start(config: ml_collections.ConfigDict, model: ModelConfig) -> Params:
-  """New adapters, or those of `config.lora.path`.
+def start(
+  config: ml_collections.ConfigDict, model: ModelConfig
+) -> Params | None:
+  """New adapters, or those of `config.lora.path`; None for a rank of 0.
 
   Raises:
     UserError: a rank, an alpha, targets or files that cannot be.
   """
+  if config.lora.rank == 0:
+    if config.lora.path is not None:
+      raise UserError(
+        f'lora.path={config.lora.path!r} with lora.rank=0; give the rank of '
+        'these adapters, or no path'
+      )
+    return None
   lora = read(config)
   if config.lora.path is not None:
     return peft_layout.load(config.lora.path, model, lora)

@@ -119,8 +119,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     directory = assets.resolve(config.model.path)
     model = huggingface.read_config(directory)
     tokenization.load(directory)
-  if config.lora.rank:
-    policy.start(config, model)
+  policy.start(config, model)
   longest = max(stage.row_length for stage in stage_configs(config))
   if config.position_limit and not longest <= config.position_limit:
     raise errors.UserError(

@@ -346,6 +346,7 @@ def test_without_adapters_everything_is_trained():
     ({'lora.alpha': 0}, ('lora.alpha=0',)),
     ({'lora.targets': 'q,x'}, ("'x'", 'gate')),
     ({'lora.path': 'no/such'}, ('no/such', 'adapter_config.json')),
+    ({'lora.path': 'x', 'lora.rank': 0}, ("lora.path='x'", 'lora.rank=0')),
   ],
 )
 def test_mistakes_are_one_line(changes, words):
