@@ -81,7 +81,7 @@ def test_every_matrix_is_that_of_the_loops(config):
       assert found[path] is before
       continue
     a, b = (
-      pairs[(*path, jax.tree_util.DictKey(name))]
+      np.asarray(pairs[(*path, jax.tree_util.DictKey(name))])
       for name in ('lora_a', 'lora_b')
     )
     for at in np.ndindex(before.shape[:-2]):
