@@ -5,7 +5,6 @@ is the policy: what samples, is evaluated and is exported. The reference is
 the policy before training.
 """
 
-import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -74,11 +73,12 @@ def divide(
     # A copy: the update donates the buffers of what it trains.
     copy = jax.tree.map(jnp.copy, params) if needs_reference else None
     return Parts(params, None, copy, whole)
+  lora = read(config)
   return Parts(
     trained=jax.tree.map(jnp.asarray, adapters),
     frozen=params,
     reference=params if needs_reference else None,
-    combine=functools.partial(lora_lib.merge, lora=read(config)),
+    combine=lambda trained, frozen: lora_lib.merge(frozen, trained, lora),
   )
 
 

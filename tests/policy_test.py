@@ -32,7 +32,6 @@ from tests import bits
 from tests.models.lora_test import names, trained
 from tests.train_step_test import (
   MODEL,
-  RECIPES,
   assert_same,
   case,  # noqa: F401
   make_recipe,
@@ -74,7 +73,8 @@ def run_update(case, adapters, recipe='dler', groups=4, rows=16):  # noqa: F811
   return grads, {k: float(v) for k, v in metrics.items()}, packed.count
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+# The second looks at the log-probabilities of the whole mini-batch first.
+@pytest.mark.parametrize('recipe', ['dler', 'dot'])
 def test_update_is_that_of_the_merged_kernels_projected(case, recipe):  # noqa: F811
   """Of the whole model at the merged weights: dA = s G B^T, dB = s A^T G."""
   adapters = trained(LORA, case.params)
