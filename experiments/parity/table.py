@@ -102,7 +102,10 @@ def measure(variant: str) -> list[dict]:
 
 def main() -> None:
   """Measures every variant, prints the table, writes the file."""
-  rows = [row for name in make_parity.VARIANTS for row in measure(name)]
+  rows = []
+  for name in make_parity.VARIANTS:
+    rows += measure(name)
+    print(f'{name}: {rows[-1]}', file=sys.stderr, flush=True)
   text = [
     (
       row['model'],

@@ -67,7 +67,7 @@ def test_config_of_transformers_5(tied, untied):
       },
     ),
     ('qwen3', {'qk_norm': True, 'qkv_bias': False, 'head_dim': 12}),
-    ('qwen3_moe', {'experts': Experts(6, 2, 20, True), 'qk_norm': True}),
+    ('qwen3_moe', {'experts': Experts(6, 2, 24, True), 'qk_norm': True}),
     (
       'llama',
       {
