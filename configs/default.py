@@ -14,11 +14,17 @@ def get_config() -> config_dict.ConfigDict:
     seed=0,  # of every random stream
     model=dict(
       path='tiny_lrm',  # a directory in the HF layout, or an embedded model
-      param_dtype='float32',  # parameters and optimizer
+      param_dtype='float32',  # parameters and optimizer; any under adapters
       compute_dtype='float32',  # activations and matrix products
       logits_dtype='float32',  # the output head
       remat='none',  # none | dots | full: what the backward pass recomputes
       scan_unroll=1,  # layers per loop iteration; all of them if shallow
+    ),
+    lora=dict(
+      rank=0,  # of the adapters that are trained; 0: none, all parameters are
+      alpha=32.0,  # what they add counts alpha / rank times
+      targets=('q', 'k', 'v', 'o', 'gate', 'up', 'down'),  # projections
+      path=config_dict.placeholder(str),  # start from a PEFT adapter directory
     ),
     data=dict(
       train='chain_arithmetic',  # a builder's name or a .jsonl path

@@ -37,6 +37,12 @@ def get_config() -> config_dict.ConfigDict:
       vocab_size=192,
       examples=3000,  # traces it is trained on
     ),
+    lora=dict(
+      rank=0,  # of the adapters that are trained; 0: none, all parameters are
+      alpha=32.0,  # what they add counts alpha / rank times
+      targets=('q', 'k', 'v', 'o', 'gate', 'up', 'down'),  # projections
+      path=config_dict.placeholder(str),  # start from a PEFT adapter directory
+    ),
     data=dict(
       train='chain_arithmetic',  # or a .jsonl of `question` and `response`
       eval='chain_arithmetic',

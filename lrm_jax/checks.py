@@ -195,7 +195,8 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       f'eval.temperature={config.eval.temperature} must not be negative'
     )
-  if config.model.param_dtype != 'float32':
+  # Adapters are float32 on whatever they stand.
+  if config.lora.rank == 0 and config.model.param_dtype != 'float32':
     raise UserError(
       f'model.param_dtype={config.model.param_dtype!r}: the steps of training '
       "are smaller than its spacing; use 'float32', and compute_dtype for speed"

@@ -9,15 +9,23 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import ml_collections
 
-from lrm_jax import assets, checks, errors, optim, rollout, train_step
+from lrm_jax import (
+  assets,
+  checks,
+  errors,
+  optim,
+  policy,
+  rollout,
+  train_step,
+)
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.transformer import Params
 from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
@@ -31,8 +39,9 @@ from lrm_jax.tokenization import base as tokenization
 class Experiment:
   """Everything a run holds.
 
-  Only `state`, `memory`, `stream`, `seconds` and `sampled_tokens` (both of all
-  steps so far) change.
+  Only `state`, `params`, `memory`, `stream`, `seconds` and `sampled_tokens`
+  (both of all steps so far) change. `params` is the policy that `state` and
+  `frozen` make: what samples, is evaluated and is exported.
   """
 
   config: ml_collections.ConfigDict
@@ -46,6 +55,8 @@ class Experiment:
   monitor_problems: Sequence[Problem]
   programs: train_step.Programs
   state: TrainState
+  frozen: Any
+  params: Any
   ref_params: Any
   memory: MemoryStore
   seconds: float = 0.0
@@ -55,15 +66,7 @@ class Experiment:
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   """Loads model, data and recipe; writes nothing."""
   recipe = recipe_lib.build(config)
-  directory = assets.resolve(config.model.path)
-  loaded, params = huggingface.load(
-    directory, param_dtype=config.model.param_dtype
-  )
-  model = dataclasses.replace(
-    loaded, **{k: v for k, v in config.model.items() if k != 'path'}
-  )
-  tokenizer = tokenization.load(directory)
-  huggingface.check_vocabulary(model, tokenizer)
+  model, params, tokenizer = load_model(config)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
   train_problems, eval_problems = load_data(config)
@@ -77,6 +80,9 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   )
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
+  )
+  parts = policy.divide(
+    config, model, params, needs_reference=recipe.needs_reference
   )
   return Experiment(
     config=config,
@@ -97,14 +103,32 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       optimizer,
       temperature=config.train.temperature,
       chunk=config.train.logit_chunk,
+      combine=parts.combine,
     ),
-    state=TrainState(jnp.int32(0), params, optimizer.init(params)),
-    # A copy: the update donates the state's own buffers.
-    ref_params=jax.tree.map(jnp.copy, params)
-    if recipe.needs_reference
-    else None,
+    state=TrainState(
+      jnp.int32(0), parts.trained, optimizer.init(parts.trained)
+    ),
+    frozen=parts.frozen,
+    params=parts.combine(parts.trained, parts.frozen),
+    ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
   )
+
+
+def load_model(
+  config: ml_collections.ConfigDict,
+) -> tuple[ModelConfig, Params, tokenization.Tokenizer]:
+  """The model that training starts from, with what the config says of it."""
+  directory = assets.resolve(config.model.path)
+  loaded, params = huggingface.load(
+    directory, param_dtype=config.model.param_dtype
+  )
+  model = dataclasses.replace(
+    loaded, **{k: v for k, v in config.model.items() if k != 'path'}
+  )
+  tokenizer = tokenization.load(directory)
+  huggingface.check_vocabulary(model, tokenizer)
+  return model, params, tokenizer
 
 
 def load_data(
@@ -212,11 +236,19 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
     'memory': experiment.memory.like(len(ids)),
   }
   state = checkpoints.restore_state(step, like)
-  experiment.state = state['train']
+  set_state(experiment, state['train'])
   experiment.memory.set_state(state['memory'], ids)
   experiment.stream.set_state(host['stream'])
   experiment.seconds = host['seconds']
   experiment.sampled_tokens = host['sampled_tokens']
+
+
+def set_state(experiment: Experiment, state: TrainState) -> None:
+  """Takes over a state and the policy that it makes."""
+  experiment.state = state
+  experiment.params = experiment.programs.combine(
+    state.params, experiment.frozen
+  )
 
 
 def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:

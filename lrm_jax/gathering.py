@@ -120,7 +120,7 @@ def sample(
   hashes = rng.name_hashes([problem.id for problem in problems])
   stream = rng.stream(experiment.config.seed, 'target', step)
   return experiment.collector.collect(
-    experiment.state.params,
+    experiment.params,
     problems,
     cap=cap,
     key=key,

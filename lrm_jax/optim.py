@@ -6,9 +6,12 @@ import optax
 import optax.contrib
 
 from lrm_jax import errors
+from lrm_jax.models import lora
 from lrm_jax.models.transformer import Params
 
 SCHEDULES = ('constant', 'cosine', 'linear')
+# Names of the leaves that are projections, or adapters of some.
+PROJECTIONS = ('kernel', lora.A, lora.B)
 
 
 def learning_rate(
@@ -108,19 +111,22 @@ OPTIMIZERS = {'adamw': adamw, 'muon': muon}
 
 
 def is_matrix(params: Params) -> Params:
-  """True on every kernel, embedding and head; False on biases and scales.
+  """True on kernels, embedding, head and adapters; not on biases and scales.
 
   Scanned layers carry one more axis, so names decide, not ranks.
   """
-  named = ('kernel', 'embedding', 'head')
+  named = (*PROJECTIONS, 'embedding', 'head')
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key in named, params
   )
 
 
 def _projections(params: Params) -> Params:
-  """Which axes of a scanned kernel `[L, in, out]` make the matrix."""
-  matrix = optax.contrib.MuonDimensionNumbers(1, 2)
+  """Which axes of a scanned kernel `[L, in, out]` make the matrix.
+
+  Experts have one more before them.
+  """
+  matrix = lambda x: optax.contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1)
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: matrix if path[-1].key == 'kernel' else None, params
+    lambda path, x: matrix(x) if path[-1].key in PROJECTIONS else None, params
   )

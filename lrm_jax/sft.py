@@ -27,6 +27,7 @@ from lrm_jax import (
   metrics,
   optim,
   packing,
+  policy,
   rng,
   rollout,
 )
@@ -70,7 +71,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   stages = make_stages(config, tokenizer)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
-  state = TrainState(jnp.int32(0), params, optimizer.init(params))
+  parts = policy.divide(config, model, params, needs_reference=False)
+  state = TrainState(jnp.int32(0), parts.trained, optimizer.init(parts.trained))
   host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
@@ -78,7 +80,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     host = checkpoints.restore_host(step)
     state = checkpoints.restore_state(step, state)
   state = train(
-    make_step(model, optimizer, make_places(config)),
+    functools.partial(
+      make_step(model, optimizer, make_places(config), parts.combine),
+      frozen=parts.frozen,
+    ),
     state,
     stages,
     host,
@@ -96,7 +101,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     'compile_seconds': watch.seconds,
     'device': jax.devices()[0].device_kind,
   }
-  finish(config, workdir, model, state.params, tokenizer, summary)
+  params = parts.combine(state.params, parts.frozen)
+  policy.export(
+    workdir, config, model, tokenizer, trained=state.params, params=params
+  )
+  finish(config, workdir, model, params, tokenizer, summary)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -110,6 +119,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     directory = assets.resolve(config.model.path)
     model = huggingface.read_config(directory)
     tokenization.load(directory)
+  policy.start(config, model)
   longest = max(stage.row_length for stage in stage_configs(config))
   if config.position_limit and not longest <= config.position_limit:
     raise errors.UserError(
@@ -225,8 +235,9 @@ def make_places(
       jax.random.fold_in(rng.stream(config.seed, 'positions'), step),
       len(rows.tokens),
     )
-    draw = lambda key: positions.randomised(key, rows.tokens.shape[1], limit)
-    return jax.vmap(draw)(keys)
+    return jax.vmap(
+      lambda key: positions.randomised(key, rows.tokens.shape[1], limit)
+    )(keys)
 
   return places
 
@@ -235,13 +246,16 @@ def make_step(
   model: ModelConfig,
   optimizer: optax.GradientTransformation,
   places: Callable[[packing.Rows, Array], Array],
+  combine: Callable[..., Any] = policy.whole,
 ):
-  """Builds `step(state, rows, mask) -> state, loss`; the state is donated.
+  """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
 
+  The state is donated; see `policy.Parts` for `frozen` and `combine`.
   loss = sum of -log p(token) over response tokens / their number, in nats.
   """
 
-  def loss_of(params, rows: packing.Rows, at: Array, mask: Array) -> Array:
+  def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
+    params = combine(trained, frozen)
     hidden, _ = transformer.apply(
       model, params, rows.tokens, at, rows.segment_ids
     )
@@ -253,9 +267,11 @@ def make_step(
     return -jnp.sum(logp * weights) / jnp.sum(weights)
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def step(state: TrainState, rows: packing.Rows, mask: Array):
+  def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
     at = places(rows, state.step)
-    loss, grads = jax.value_and_grad(loss_of)(state.params, rows, at, mask)
+    loss, grads = jax.value_and_grad(loss_of)(
+      state.params, frozen, rows, at, mask
+    )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), loss
@@ -308,9 +324,7 @@ def train(
 
 
 def finish(config, workdir, model, params, tokenizer, summary) -> None:
-  """Evaluates, exports the model with its card, prints the table, sums up."""
-  params = jax.device_get(params)
-  huggingface.save(workdir / 'model', model, params, tokenizer=tokenizer)
+  """Evaluates, adds its card to the model, prints the table, sums up."""
   summary |= {'parameters': sum(x.size for x in jax.tree.leaves(params))}
   if config.eval.problems:
     summary |= evaluate(config, model, params, tokenizer)

@@ -26,12 +26,12 @@ from lrm_jax import (
   jsonl,
   metrics,
   packing,
+  policy,
   rollout,
   train_step,
 )
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
-from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.experiment import Experiment
@@ -128,6 +128,8 @@ def update(
   )
   numbers = []
   state = experiment.state
+  # The update makes it again: with adapters, that is a copy to let go of.
+  experiment.params = None
   for part in range(config.mini_batches):
     pick = slice(part, None, config.mini_batches)
     if not batch.keep[pick].any():
@@ -138,10 +140,12 @@ def update(
       rollouts.sampler_logp, advantage[pick], mask[pick]
     )
     state, values = experiment.programs.update(
-      state, experiment.ref_params, packed, targets
+      state, experiment.ref_params, packed, targets, experiment.frozen
     )
     numbers.append(values)
-  experiment.state = dataclasses.replace(state, step=state.step + 1)
+  experiment_lib.set_state(
+    experiment, dataclasses.replace(state, step=state.step + 1)
+  )
   return numbers, advantage
 
 
@@ -159,7 +163,7 @@ def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
   packed = pack(experiment, rollouts, batch.keep)
   mask = rollouts.mask * batch.keep[..., None]
   scored = jax.device_get(
-    experiment.programs.score(experiment.state.params, packed, mask)
+    experiment.programs.score(experiment.params, packed, mask)
   )
   logp = np.where(unknown, scored, rollouts.sampler_logp)
   rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
@@ -283,7 +287,7 @@ def evaluate(
   began = time.time()
   rollouts = evaluator.evaluate(
     experiment.eval_collector,
-    experiment.state.params,
+    experiment.params,
     experiment.eval_problems,
     cap=config.eval.max_tokens,
     seed=config.seed,
@@ -316,11 +320,13 @@ def finish(
   starts of the run.
   """
   seconds = before['seconds'] + experiment.seconds + after['seconds']
-  huggingface.save(
-    workdir / 'model',
+  written = policy.export(
+    workdir,
+    experiment.config,
     experiment.model,
-    experiment.state.params,
-    tokenizer=experiment.tokenizer,
+    experiment.tokenizer,
+    trained=experiment.state.params,
+    params=experiment.params,
   )
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')
   plots.training_curves(rows, workdir / 'curves.png', before, after)
@@ -352,4 +358,4 @@ def finish(
     },
   )
   print(tables.before_after(before, after))
-  print(f'{workdir}: summary.json, curves.png, model/ ({seconds:.0f} s)')
+  print(f'{workdir}: summary.json, curves.png, {written} ({seconds:.0f} s)')

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from lrm_jax import packing
+from lrm_jax import policy as policy_lib
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import advantages
@@ -52,7 +53,8 @@ class Programs:
     shape: `rollouts, memory -> reward, keep, memory`.
     credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
     score: `params, packed, mask -> logp [B, G, T]`.
-    update: `state, ref_params, packed, targets -> state, metrics`.
+    update: `state, ref_params, packed, targets, frozen -> state, metrics`.
+    combine: `trained, frozen -> params`, the policy of a state.
   """
 
   target: Callable[..., Any]
@@ -62,6 +64,7 @@ class Programs:
   credit: Callable[..., Any]
   score: Callable[..., Any]
   update: Callable[..., Any]
+  combine: Callable[..., Any]
 
 
 def make_programs(
@@ -71,6 +74,7 @@ def make_programs(
   *,
   temperature: float,
   chunk: int,
+  combine: Callable[..., Any] = policy_lib.whole,
 ) -> Programs:
   """The programs of a model and a recipe; see `make_update`."""
   return Programs(
@@ -81,8 +85,14 @@ def make_programs(
     credit=make_credit(recipe),
     score=make_score(config, temperature=temperature, chunk=chunk),
     update=make_update(
-      config, recipe, optimizer, temperature=temperature, chunk=chunk
+      config,
+      recipe,
+      optimizer,
+      temperature=temperature,
+      chunk=chunk,
+      combine=combine,
     ),
+    combine=combine,
   )
 
 
@@ -146,11 +156,14 @@ def make_update(
   *,
   temperature: float,
   chunk: int = 4096,
+  combine: Callable[..., Any] = policy_lib.whole,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Builds `update(state, ref_params, packed, targets) -> state, metrics`.
+  """Builds `update(state, ref_params, packed, targets, frozen=None)`.
 
-  The state is donated. `ref_params` is the frozen reference policy, or None
-  for a recipe that does not look at one. The step counter is the caller's: a
+  It returns the new state and metrics. The state is donated. `ref_params` is
+  the frozen reference policy, or None for a recipe that does not look at one.
+  `frozen` is what the policy has beside the parameters of the state; it gets
+  no gradient and may be the reference. The step counter is the caller's: a
   step may have several mini-batches.
 
   Args:
@@ -159,6 +172,7 @@ def make_update(
     optimizer: applied once per call.
     temperature: the one the samples were drawn with.
     chunk: tokens per chunk of the output head.
+    combine: `state.params, frozen -> params` of the model; called once.
 
   Returns:
     The jitted function. Metrics are means over trained tokens, except
@@ -175,11 +189,15 @@ def make_update(
     ref_params: Any,
     packed: packing.PackedBatch,
     targets: Targets,
+    frozen: Any = None,
   ) -> tuple[TrainState, Metrics]:
     weights = recipe.weights(targets.mask)
+    params, pull_back = jax.vjp(
+      lambda trained: combine(trained, frozen), state.params
+    )
     focus = {}
     if recipe.needs_statistics:
-      logp = _score(forward, state.params, packed, targets.mask)
+      logp = _score(forward, params, packed, targets.mask)
       focus = recipe.focus(
         logp, targets.sampler_logp, targets.advantage, targets.mask
       )
@@ -190,8 +208,10 @@ def make_update(
       )
       part = _take_groups((targets, weights, focus), groups)
       (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.params, ref_params, rows, offsets, *part
+        params, ref_params, rows, offsets, *part
       )
+      # Of what is trained; here, since sums of these may be much smaller.
+      (grads,) = pull_back(grads)
       gap = jnp.maximum(carry[1].pop('gap'), sums.pop('gap'))
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}

@@ -152,6 +152,24 @@ def test_muon_turns_each_projection_and_adam_the_rest():
     assert np.sum(update * gradient) < 0
 
 
+def test_adapters_are_projections():
+  """Decayed by AdamW, turned by Muon; A's first gradient is 0, B being 0."""
+  shapes = {'lora_a': (2, 3, 8, 4), 'lora_b': (2, 3, 4, 6)}
+  rng = np.random.default_rng(0)
+  draw = lambda shape: rng.standard_normal(shape).astype(np.float32)
+  params = {'experts': {'up': {k: draw(v) for k, v in shapes.items()}}}
+  assert all(jax.tree.leaves(optim.is_matrix(params)))
+  gradients = jax.tree.map(np.copy, params)
+  gradients['experts']['up']['lora_a'][:] = 0
+  config = _config(name='muon', warmup_steps=0, weight_decay=0.0)
+  updates = _first_update(config, params, gradients)['experts']['up']
+  assert not np.any(updates['lora_a'])
+  for matrix in np.reshape(updates['lora_b'], (6, 4, 6)):
+    values = np.linalg.svd(matrix, compute_uv=False)
+    values = values / (4 * 0.01 * np.sqrt(6 / 4))
+    assert 0.5 < values.min() and values.max() < 1.3
+
+
 def test_the_first_step_is_adams():
   """Gradients 3 and -4 have norm 5: clipped to 0.6 and -0.8.
 

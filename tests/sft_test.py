@@ -154,6 +154,9 @@ def test_a_demonstration_may_fill_a_row_and_no_more():
 
 # --- The loss ---
 
+# Rows at the positions of their tokens.
+AS_THEY_ARE = sft.make_places(ml_collections.ConfigDict({'position_limit': 0}))
+
 
 def _step(config, params, rows, mask, optimizer=None):
   """(state, loss) of one step; the parameters given are not donated."""

@@ -138,15 +138,19 @@ TABLES = {
 }
 
 
+def shapes(config: ModelConfig) -> transformer.Params:
+  """The parameters as shapes and dtypes; allocates nothing."""
+  init = functools.partial(transformer.init_params, config)
+  return jax.eval_shape(init, jax.random.key(0))
+
+
 @functools.lru_cache(maxsize=8)
 def leaf_shapes(
   config: ModelConfig,
 ) -> Mapping[tuple[str, ...], tuple[int, ...]]:
-  """{keys of a leaf: its shape} of the parameters; allocates nothing."""
-  init = functools.partial(transformer.init_params, config)
-  tree = jax.eval_shape(init, jax.random.key(0))
+  """{keys of a leaf: its shape} of the parameters."""
   return types.MappingProxyType(
-    {path: leaf.shape for path, leaf in flatten(tree)}
+    {path: leaf.shape for path, leaf in flatten(shapes(config))}
   )
 
 
@@ -171,14 +175,14 @@ def nest(leaves: Mapping[tuple[str, ...], Any]) -> Any:
 
 def slots(config: ModelConfig) -> dict[str, tuple[Slot, ...]]:
   """{their name: its blocks, in order} for every tensor such a model has."""
-  shapes = leaf_shapes(config)
+  leaves = leaf_shapes(config)
   found: dict[str, tuple[Slot, ...]] = {}
   for entry in TABLES[config.family]:
     path = tuple(entry.path.split('/'))
-    if path not in shapes:
+    if path not in leaves:
       continue
     counters = re.findall(r'{(\w+)}', entry.name)
-    counts, shape = shapes[path][: len(counters)], shapes[path][len(counters) :]
+    counts, shape = leaves[path][: len(counters)], leaves[path][len(counters) :]
     shape = shape[::-1] if entry.transposed else shape
     for index in itertools.product(*map(range, counts)):
       name = entry.name.format(**dict(zip(counters, index, strict=True)))

@@ -166,9 +166,7 @@ def attend_cached(
   )
   masks = cache.prompt_mask[:, None, None, None], jnp.arange(room) <= step
   scores = [
-    _scores(
-      config, table, pair, mask & (not window or pair.distance < window)
-    )
+    _scores(config, table, pair, mask & (not window or pair.distance < window))
     for pair, mask in zip((to_prompt, to_past), masks, strict=True)
   ]
   weights = _softmax(jnp.concatenate(scores, axis=-1), v.dtype)
