@@ -49,6 +49,7 @@ def get_config() -> config_dict.ConfigDict:
       rows=64,  # R, packed rows in a micro-batch
       row_length=160,  # S, tokens in a packed row
       groups=16,  # problems in a micro-batch at most
+      load_balance=0.0,  # times the load-balance loss; for experts only
       logit_chunk=4096,  # tokens whose logits exist at a time
       logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
       monitor_every=0,  # steps; for a recipe that observes a monitor

@@ -164,6 +164,11 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       f'train.rows={sizes.rows} is below train.samples={sizes.samples}; a '
       'micro-batch must hold a whole group; raise train.rows'
     )
+  if sizes.load_balance and model.experts is None:
+    raise UserError(
+      f'train.load_balance={sizes.load_balance} is for a mixture of experts, '
+      f'and {config.model.path} has none; set it to 0'
+    )
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
@@ -186,7 +191,12 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       value = config[section][name]
       if not 0 < value < math.inf:
         raise UserError(f'{section}.{name}={value} must be positive and finite')
-  for name in ('token_budget', 'monitor_every', 'monitor_problems'):
+  for name in (
+    'token_budget',
+    'monitor_every',
+    'monitor_problems',
+    'load_balance',
+  ):
     if config.train[name] < 0:
       raise UserError(
         f'train.{name}={config.train[name]} must not be negative (0: none)'

@@ -103,6 +103,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       optimizer,
       temperature=config.train.temperature,
       chunk=config.train.logit_chunk,
+      load_balance=config.train.load_balance,
       combine=parts.combine,
     ),
     state=TrainState(
@@ -127,8 +128,7 @@ def load_model(
     loaded, **{k: v for k, v in config.model.items() if k != 'path'}
   )
   tokenizer = tokenization.load(directory)
-  huggingface.check_vocabulary(model, tokenizer)
-  return model, params, tokenizer
+  return huggingface.fit_vocabulary(model, tokenizer), params, tokenizer
 
 
 def load_data(

@@ -152,14 +152,15 @@ def open_model(
   if config.model.path is not None:
     directory = assets.resolve(config.model.path)
     model, params = huggingface.load(directory)
-    return model, params, tokenization.load(directory)
+    tokenizer = tokenization.load(directory)
+    return huggingface.fit_vocabulary(model, tokenizer), params, tokenizer
   model = new_model(config)
   directory = workdir / 'tokenizer'
   # Its last file: a start that was killed before is made again.
   if not (directory / 'tokenizer_config.json').exists():
     train_vocabulary(config, directory)
   tokenizer = tokenization.load(directory)
-  huggingface.check_vocabulary(model, tokenizer)
+  model = huggingface.fit_vocabulary(model, tokenizer)
   params = transformer.init_params(model, rng.stream(config.seed, 'init'))
   return model, params, tokenizer
 

@@ -17,7 +17,7 @@ import optax
 
 from lrm_jax import packing
 from lrm_jax import policy as policy_lib
-from lrm_jax.models import transformer
+from lrm_jax.models import feed_forward, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import advantages
 from lrm_jax.objectives.recipe import Recipe
@@ -74,6 +74,7 @@ def make_programs(
   *,
   temperature: float,
   chunk: int,
+  load_balance: float = 0.0,
   combine: Callable[..., Any] = policy_lib.whole,
 ) -> Programs:
   """The programs of a model and a recipe; see `make_update`."""
@@ -90,6 +91,7 @@ def make_programs(
       optimizer,
       temperature=temperature,
       chunk=chunk,
+      load_balance=load_balance,
       combine=combine,
     ),
     combine=combine,
@@ -156,6 +158,7 @@ def make_update(
   *,
   temperature: float,
   chunk: int = 4096,
+  load_balance: float = 0.0,
   combine: Callable[..., Any] = policy_lib.whole,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds `update(state, ref_params, packed, targets, frozen=None)`.
@@ -172,6 +175,8 @@ def make_update(
     optimizer: applied once per call.
     temperature: the one the samples were drawn with.
     chunk: tokens per chunk of the output head.
+    load_balance: coefficient of `feed_forward.load_balance`, over all tokens
+      of the mini-batch; if positive, a forward pass over it comes first.
     combine: `state.params, frozen -> params` of the model; called once.
 
   Returns:
@@ -202,6 +207,12 @@ def make_update(
         logp, targets.sampler_logp, targets.advantage, targets.mask
       )
 
+    loads, balance = None, {}
+    if load_balance:
+      routing = _routing(config, params, packed)
+      loads = feed_forward.loads(routing, config.experts.used)
+      balance['load_balance'] = feed_forward.load_balance(loads, routing)
+
     def micro_batch(index, carry):
       rows, groups, offsets = jax.tree.map(
         lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
@@ -217,10 +228,10 @@ def make_update(
       return grads, sums | {'gap': gap}
 
     def loss(params, ref_params, rows, offsets, part, weights, focus):
-      logp, entropy = forward(params, rows, offsets, part.mask)
+      logp, entropy, routing = forward(params, rows, offsets, part.mask)
       ref_logp = logp
       if recipe.needs_reference:
-        ref_logp, _ = forward(ref_params, rows, offsets, part.mask)
+        ref_logp, *_ = forward(ref_params, rows, offsets, part.mask)
       terms = TokenTerms(
         logp=logp,
         old_logp=part.sampler_logp,
@@ -231,6 +242,8 @@ def make_update(
         focus=jnp.ones_like(logp),
       )
       total = recipe.total(terms, weights, focus)
+      if load_balance:
+        total += load_balance * feed_forward.load_balance(loads, routing)
       return total, _sums(total, terms)
 
     start = (
@@ -244,9 +257,8 @@ def make_update(
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
     )
-    return new_state, _means(sums) | {
-      'grad_norm': optax.tree.norm(grads),
-    }
+    norm = {'grad_norm': optax.tree.norm(grads)}
+    return new_state, _means(sums) | norm | balance
 
   return update
 
@@ -292,7 +304,7 @@ def _take_groups(tree: Any, groups: Array) -> Any:
 
 
 def _score(
-  forward: Callable[..., tuple[Array, Array]],
+  forward: Callable[..., Any],
   params: Any,
   packed: packing.PackedBatch,
   mask: Array,
@@ -304,7 +316,7 @@ def _score(
     rows, groups, offsets = jax.tree.map(
       lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
     )
-    logp, _ = forward(params, rows, offsets, _take_groups(mask, groups))
+    logp, *_ = forward(params, rows, offsets, _take_groups(mask, groups))
     # An absent group is written nowhere: no batch has a row beyond its last.
     place = jnp.where(groups >= 0, groups, mask.shape[0])
     return found.at[place].set(logp, mode='drop')
@@ -312,6 +324,26 @@ def _score(
   packed = jax.tree.map(jnp.asarray, packed)
   start = jnp.zeros(mask.shape, jnp.float32)
   found = jax.lax.fori_loop(0, packed.count, micro_batch, start)
+  return jax.lax.stop_gradient(found)
+
+
+def _routing(
+  config: ModelConfig, params: Any, packed: packing.PackedBatch
+) -> feed_forward.Routing:
+  """How all tokens of a mini-batch were shared out, no gradient."""
+
+  def micro_batch(index, found):
+    rows = jax.tree.map(lambda x: x[index], packed.rows)
+    _, kept = transformer.apply(
+      config, params, rows.tokens, rows.positions, rows.segment_ids
+    )
+    return jax.tree.map(jnp.add, found, kept.routing)
+
+  packed = jax.tree.map(jnp.asarray, packed)
+  zeros = jnp.zeros((config.n_layers, config.experts.count), jnp.float32)
+  found = jax.lax.fori_loop(
+    0, packed.count, micro_batch, feed_forward.Routing(zeros, zeros)
+  )
   return jax.lax.stop_gradient(found)
 
 
@@ -324,9 +356,12 @@ def _response_logp(
   *,
   temperature: float,
   chunk: int,
-) -> tuple[Array, Array]:
-  """(logp, entropy) `[Q, G, T]` of the responses; 0 outside the mask."""
-  hidden, _ = transformer.apply(
+) -> tuple[Array, Array, feed_forward.Routing | None]:
+  """(logp, entropy) `[Q, G, T]` of the responses, 0 outside the mask; routing.
+
+  The routing is of all tokens, prompts included.
+  """
+  hidden, kept = transformer.apply(
     config, params, rows.tokens, rows.positions, rows.segment_ids
   )
   logp, entropy = transformer.token_logp(
@@ -342,4 +377,4 @@ def _response_logp(
     found = packing.gather_responses(values, offsets, mask.shape[-1])
     return jnp.where(mask > 0, found, 0.0)
 
-  return gather(logp), gather(entropy)
+  return gather(logp), gather(entropy), kept.routing

@@ -47,7 +47,7 @@ def test_the_tiny_lrm_is_whole_and_small():
   model, params = huggingface.load(directory)
   tokenizer = base.load(directory)
   huggingface.check_shapes(model, params)
-  huggingface.check_vocabulary(model, tokenizer)
+  assert huggingface.fit_vocabulary(model, tokenizer) == model
   prompt = prompts.format_prompt(tokenizer, 'Start=1 a:+2')
   assert prompt == '<|User|>Start=1 a:+2<|Assistant|><think>'
   (close,) = base.think_close_ids(tokenizer)

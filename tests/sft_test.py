@@ -286,7 +286,7 @@ def test_an_interrupted_run_equals_a_straight_one(
 def test_what_a_run_writes(finished):
   model, params = huggingface.load(finished / 'model')
   tokenizer = base.load(finished / 'model')
-  huggingface.check_vocabulary(model, tokenizer)
+  assert huggingface.fit_vocabulary(model, tokenizer) == model
   assert (model.vocab_size, model.d_model, model.n_layers) == (192, 16, 1)
   assert tokenizer.encode('</think>') == list(base.think_close_ids(tokenizer))
   summary = json.loads((finished / 'summary.json').read_text())

@@ -11,6 +11,7 @@ one of their tensors is ever held. Pickled weights are not read: reading a
 pickle can run any code.
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -152,7 +153,7 @@ def save(
     raise UserError(f'dtype={dtype!r} is not one of {", ".join(DTYPES)}')
   check_shapes(config, params)
   if tokenizer is not None:
-    check_vocabulary(config, tokenizer)
+    fit_vocabulary(config, tokenizer)
     beside = extras.of_tokenizer(tokenizer)
   fields = config_json.render(config, dtype) | beside.ids
   slots = key_maps.slots(config)
@@ -193,11 +194,14 @@ def check_shapes(config: ModelConfig, params: Params) -> None:
     )
 
 
-def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
-  """Checks that the embedding has a row for every id of the tokenizer.
+def fit_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+  """The config with `used_vocab`: the ids that the tokenizer has.
+
+  Models pad their embedding to a round number of rows. No text has those ids,
+  so they must not be sampled, and get no part of the probability.
 
   Raises:
-    UserError: it has not. A larger embedding is fine: models pad theirs.
+    UserError: the embedding has no row for some id of the tokenizer.
   """
   needed = max(
     tokenizer.vocab_size, 1 + max(*tokenizer.eos_ids, tokenizer.pad_id)
@@ -207,6 +211,8 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
       f'the tokenizer has {needed} ids but the model only '
       f'vocab_size={config.vocab_size}; use the files of one and the same model'
     )
+  used = needed if needed < config.vocab_size else 0
+  return dataclasses.replace(config, used_vocab=used)
 
 
 def _check_names(

@@ -90,7 +90,7 @@ def load(flag_values: flags.FlagValues) -> Model:
   config, params = huggingface.load(
     directory, param_dtype=dtype, compute_dtype=dtype
   )
-  huggingface.check_vocabulary(config, tokenizer)
+  config = huggingface.fit_vocabulary(config, tokenizer)
   return Model(config, params, tokenizer)
 
 

@@ -5,7 +5,9 @@
 
 `logp` is the natural logarithm, float32, one number per token after the
 first. `prompt` and `response` are raw text (no chat template), encoded
-separately and joined. Where a row has `ids`, they alone count.
+separately and joined. Where a row has `ids`, they alone count. The softmax is
+over all rows of the embedding, as in `transformers`; sampling and training
+leave out those that no id of the tokenizer has.
 """
 
 import functools
@@ -195,7 +197,7 @@ def _sequences(
   tokenizer = None
   if any('ids' not in row for row in rows):
     tokenizer = base.load(directory)
-    huggingface.check_vocabulary(config, tokenizer)
+    huggingface.fit_vocabulary(config, tokenizer)
   sequences = []
   for number, row in enumerate(rows, start=1):
     where = f'{source}: row {number}'

@@ -25,8 +25,23 @@ class Routing(NamedTuple):
   probability: Array
 
 
-def load_balance(routing: Routing, used: int) -> Array:
-  """E * sum_e f_e P_e, 1 where all experts have the same load (times `used`).
+def loads(routing: Routing, used: int) -> Array:
+  """E f_e / N `[E]`, constant: what `load_balance` weighs probabilities with.
+
+  f_e is the share of the batch's N tokens that chose e. Sums of a batch over
+  its parts give the same as the whole, so that how it is cut changes nothing.
+
+  Args:
+    routing: of a whole batch, with a leading axis of layers, `[L, E]`.
+    used: experts that each token is sent to.
+  """
+  chosen = jax.lax.stop_gradient(jnp.sum(routing.chosen, axis=0))
+  tokens = jnp.maximum(jnp.sum(chosen) / used, 1.0)
+  return len(chosen) * chosen / jnp.square(tokens)
+
+
+def load_balance(loads: Array, routing: Routing) -> Array:
+  """E * sum_e f_e P_e, `used` where all experts have the same load.
 
   f_e is the share of tokens that chose e, P_e the mean probability of e, both
   over the tokens of all layers. Shazeer et al. 2017 (arXiv 1701.06538) as
@@ -34,16 +49,13 @@ def load_balance(routing: Routing, used: int) -> Array:
   over the `used` choices as `transformers` does.
 
   Args:
-    routing: with a leading axis of layers, `[L, E]`.
-    used: experts that each token is sent to.
+    loads: `loads` of the whole batch.
+    routing: of the batch or a part of it, `[L, E]`; parts add up.
 
   Returns:
     Scalar float32; 0 without any token.
   """
-  chosen, probability = (jnp.sum(x, axis=0) for x in routing)
-  chosen = jax.lax.stop_gradient(chosen)
-  tokens = jnp.maximum(jnp.sum(chosen) / used, 1.0)
-  return chosen.shape[-1] * jnp.sum(chosen / tokens * probability / tokens)
+  return jnp.sum(loads * jnp.sum(routing.probability, axis=0))
 
 
 class Gated(nn.Module):

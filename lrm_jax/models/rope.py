@@ -382,6 +382,12 @@ def _is_positive(value: Any) -> bool:
 
 
 def _frequencies(width: int, theta: float) -> np.ndarray:
-  """theta^(-2i / width), rounded as torch does."""
+  """1 / theta^(2i / width), float32 after each of its operations.
+
+  So does torch. A float32 power differs between CPUs by a unit in the last
+  place, which is a visible angle at position 100,000; through float64 it is
+  the same everywhere.
+  """
   exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-  return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
+  powers = np.float64(np.float32(theta)) ** exponents.astype(np.float64)
+  return np.float32(1) / powers.astype(np.float32)

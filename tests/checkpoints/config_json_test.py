@@ -267,7 +267,14 @@ def test_settings_are_the_callers(tied):
 # Our own models.
 
 
-def test_a_model_of_our_own(tmp_path):
+@pytest.mark.parametrize(
+  'schemes',
+  [
+    {'positions': 'lm_infinite', 'trained_positions': 16},
+    {'windows': [0, 3], 'local_rope': {'theta': 10.0}},
+  ],
+)
+def test_a_model_of_our_own(tmp_path, schemes):
   config = presets.build(
     vocab_size=61,
     d_model=32,
@@ -276,13 +283,10 @@ def test_a_model_of_our_own(tmp_path):
     n_kv_heads=2,
     head_dim=8,
     d_ff=44,
-    positions='lm_infinite',
-    trained_positions=16,
     rope={'kind': 'truncated', 'theta': 100.0, 'settings': {'truncate': 8.0}},
-    local_rope={'theta': 10.0},
-    windows=[0, 3],
     experts={'count': 3, 'used': 1, 'width': 5},
     post_norms=True,
+    **schemes,
   )
   fields = config_json.render(config, 'float32')
   assert fields['model_type'] == 'lrm_jax'

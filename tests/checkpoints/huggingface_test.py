@@ -183,9 +183,12 @@ def test_vocabulary_is_checked(tmp_path):
   tokenizer = base.load(tiny_tokenizer.write_hf(tmp_path))
   size = tokenizer.vocab_size
   fits = tiny.make_config(vocab_size=size)
-  huggingface.check_vocabulary(fits, tokenizer)
+  assert huggingface.fit_vocabulary(fits, tokenizer) == fits
+  padded = tiny.make_config(vocab_size=size + 3)
+  found = huggingface.fit_vocabulary(padded, tokenizer)
+  assert found == dataclasses.replace(padded, used_vocab=size)
   small = tiny.make_config(vocab_size=size - 1)
-  message = refusal(huggingface.check_vocabulary, small, tokenizer)
+  message = refusal(huggingface.fit_vocabulary, small, tokenizer)
   assert f'{size} ids' in message and f'vocab_size={size - 1}' in message
 
 

@@ -179,6 +179,12 @@ def routing_of(chosen, probability):
   )
 
 
+def balance(routing, used):
+  """Of a whole batch in one part."""
+  loads = feed_forward.loads(routing, used)
+  return feed_forward.load_balance(loads, routing)
+
+
 def test_balance_by_hand():
   """Four tokens in a layer, two experts, one used: 3 and 1 of them.
 
@@ -186,31 +192,29 @@ def test_balance_by_hand():
   layer with 1 and 3, P = (0.5, 0.5), makes f = (0.5, 0.5): 2 * 0.5 * 1 = 1.
   """
   one = routing_of([[3, 1]], [[2.8, 1.2]])
-  assert feed_forward.load_balance(one, 1) == pytest.approx(1.2)
+  assert balance(one, 1) == pytest.approx(1.2)
   both = routing_of([[3, 1], [1, 3]], [[2.8, 1.2], [2.0, 2.0]])
-  assert feed_forward.load_balance(both, 1) == pytest.approx(1.0)
+  assert balance(both, 1) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize('used', [1, 2, 4])
 def test_balanced_experts_give_the_number_used(used):
   even = routing_of([[6 * used] * 4], [[6.0] * 4])
-  assert feed_forward.load_balance(even, used) == pytest.approx(used)
+  assert balance(even, used) == pytest.approx(used)
   # All in one place is the worst, E * 1 * 1 for each.
   if used == 1:
     worst = routing_of([[24, 0, 0, 0]], [[24.0, 0, 0, 0]])
-    assert feed_forward.load_balance(worst, 1) == pytest.approx(4)
+    assert balance(worst, 1) == pytest.approx(4)
 
 
 def test_without_tokens_the_balance_is_zero():
   nothing = routing_of([[0, 0]], [[0, 0]])
-  assert feed_forward.load_balance(nothing, 2) == 0
+  assert balance(nothing, 2) == 0
 
 
 def test_the_balance_pushes_probabilities_only():
   """E f_e / T: 2 * 0.75 / 4 and 2 * 0.25 / 4. Counts have no gradient."""
-  slopes = jax.grad(feed_forward.load_balance)(
-    routing_of([[3, 1]], [[2.8, 1.2]]), 1
-  )
+  slopes = jax.grad(balance)(routing_of([[3, 1]], [[2.8, 1.2]]), 1)
   np.testing.assert_allclose(slopes.probability, [[0.375, 0.125]])
   assert not slopes.chosen.any()
 
@@ -230,9 +234,7 @@ def test_the_balance_of_a_model_is_its_formula():
     for e in np.argsort(-p)[:2]:
       shares[e] += 1 / 7
   expected = 4 * math.fsum(shares * law)
-  assert feed_forward.load_balance(routing, 2) == pytest.approx(
-    expected, rel=1e-5
-  )
+  assert balance(routing, 2) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parity
@@ -259,5 +261,5 @@ def test_the_balance_is_that_of_transformers():
   expected = modeling_qwen3_moe.load_balancing_loss_func(
     scores, 6, 2, torch.tensor(is_token.astype(int))
   )
-  found = feed_forward.load_balance(stacked, 2)
+  found = balance(stacked, 2)
   assert float(found) == pytest.approx(float(expected), rel=1e-5)
