@@ -40,6 +40,9 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('laser_d', {'train.monitor_problems': 0}, ('train.monitor_problems',)),
     ('grpo', {'train.monitor_every': -1}, ('train.monitor_every=-1',)),
     ('grpo', {'train.token_budget': -1}, ('train.token_budget=-1',)),
+    # For experts, and the model has none.
+    ('grpo', {'train.load_balance': 0.01}, ('train.load_balance=0.01',)),
+    ('grpo', {'train.load_balance': -0.1}, ('train.load_balance=-0.1',)),
     # A curriculum without pass rates.
     ('frugal', {'data.pass_rates': 'none'}, ('curriculum', 'data.pass_rates')),
     ('frugal', {'data.pass_rates': 'gone.json'}, ('gone.json', 'no such file')),

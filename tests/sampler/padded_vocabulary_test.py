@@ -1,0 +1,91 @@
+"""Rows of the embedding that no id has are not sampled and not counted.
+
+Models pad their embedding to a round number of rows. What stands in those rows
+is whatever training left there.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrm_jax import rng
+from lrm_jax.models import transformer
+from lrm_jax.sampler import engine
+from tests import tiny
+
+VOCAB, USED = 48, 37
+CONFIG = tiny.config(vocab_size=VOCAB, n_layers=1, tie_embeddings=True)
+MASKED = dataclasses.replace(CONFIG, used_vocab=USED)
+PARAMS = tiny.params(CONFIG)
+IDS = np.random.default_rng(0).integers(8, USED, (4, 6)).astype(np.int32)
+
+
+def tempting():
+  """Parameters that make the padding the likeliest of all."""
+  embedding = np.array(PARAMS['embedding'])
+  embedding[USED:] = 20 * embedding[8]
+  embedding[USED + 1 :: 2] *= -1
+  return PARAMS | {'embedding': jnp.asarray(embedding)}
+
+
+def generate(config, params):
+  sampler = engine.Sampler(
+    config,
+    samples=8,
+    batch=4,
+    max_tokens=24,
+    eos_ids=(5,),
+    pad_id=5,
+    think_close_ids=(9,),
+  )
+  return sampler.generate(
+    params,
+    IDS,
+    np.full(4, 6, np.int32),
+    problem_ids=list('abcd'),
+    caps=24,
+    key=rng.stream(0, 'test'),
+  )
+
+
+def hidden_of(params):
+  at = np.broadcast_to(np.arange(6), IDS.shape)
+  return transformer.apply(CONFIG, params, IDS, at, np.ones_like(IDS))[0]
+
+
+def test_padding_is_never_sampled():
+  params = tempting()
+  # Without the mask it is most of what comes.
+  assert np.mean(generate(CONFIG, params).response_ids >= USED) > 0.5
+  found = generate(MASKED, params)
+  assert found.response_ids.max() < USED
+  assert np.isfinite(found.logp).all()
+
+
+def test_the_law_is_that_of_the_ids_that_exist():
+  params = tempting()
+  # Of smaller scores, rounded less.
+  hidden = hidden_of(params) / 8
+  scores = np.asarray(transformer.logits(CONFIG, params, hidden), np.float64)
+  scores = scores[..., :USED]
+  law = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+  expected = np.take_along_axis(law, IDS[..., None], axis=-1)[..., 0]
+  logp, entropy = transformer.token_logp(MASKED, params, hidden, IDS)
+  np.testing.assert_allclose(logp, expected, atol=1e-5)
+  np.testing.assert_allclose(
+    entropy, -(np.exp(law) * law).sum(axis=-1), atol=1e-5
+  )
+
+
+def test_padding_gets_no_gradient():
+  hidden = hidden_of(PARAMS)
+
+  def loss(params):
+    logp, entropy = transformer.token_logp(MASKED, params, hidden, IDS)
+    return jnp.sum(logp) + jnp.sum(entropy)
+
+  slope = jax.grad(loss)(PARAMS)['embedding']
+  assert not np.any(slope[USED:]) and np.isfinite(slope).all()
+  assert np.any(slope[:USED])
