@@ -91,6 +91,7 @@ def get_config() -> config_dict.ConfigDict:
       clip_norm=1.0,
     ),
     position_limit=0,  # draw training positions below this; 0: as they are
+    load_balance=0.0,  # times the load-balance loss; for experts only
     checkpoint_every=500,  # steps
     eval=dict(
       problems=256,  # held-out; 0: no evaluation

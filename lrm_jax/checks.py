@@ -164,15 +164,22 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       f'train.rows={sizes.rows} is below train.samples={sizes.samples}; a '
       'micro-batch must hold a whole group; raise train.rows'
     )
-  if sizes.load_balance and model.experts is None:
-    raise UserError(
-      f'train.load_balance={sizes.load_balance} is for a mixture of experts, '
-      f'and {config.model.path} has none; set it to 0'
-    )
+  check_load_balance('train.load_balance', sizes.load_balance, model)
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
       f'train.problems={sizes.problems}; change one of them'
+    )
+
+
+def check_load_balance(key: str, value: float, model: ModelConfig) -> None:
+  """Refuses a coefficient that cannot be, or one for no experts."""
+  if not 0 <= value < math.inf:
+    raise UserError(f'{key}={value} must be at least 0 (0: none) and finite')
+  if value and model.experts is None:
+    raise UserError(
+      f'{key}={value} is for a mixture of experts and the model has none; set '
+      'it to 0'
     )
 
 
@@ -191,12 +198,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       value = config[section][name]
       if not 0 < value < math.inf:
         raise UserError(f'{section}.{name}={value} must be positive and finite')
-  for name in (
-    'token_budget',
-    'monitor_every',
-    'monitor_problems',
-    'load_balance',
-  ):
+  for name in ('token_budget', 'monitor_every', 'monitor_problems'):
     if config.train[name] < 0:
       raise UserError(
         f'train.{name}={config.train[name]} must not be negative (0: none)'

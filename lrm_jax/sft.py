@@ -20,6 +20,7 @@ import optax
 
 from lrm_jax import (
   assets,
+  checks,
   compilation,
   errors,
   interrupts,
@@ -37,7 +38,7 @@ from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import positions, presets, transformer
+from lrm_jax.models import feed_forward, positions, presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
@@ -81,7 +82,13 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     state = checkpoints.restore_state(step, state)
   state = train(
     functools.partial(
-      make_step(model, optimizer, make_places(config), parts.combine),
+      make_step(
+        model,
+        optimizer,
+        make_places(config),
+        parts.combine,
+        config.load_balance,
+      ),
       frozen=parts.frozen,
     ),
     state,
@@ -120,6 +127,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     model = huggingface.read_config(directory)
     tokenization.load(directory)
   policy.start(config, model)
+  checks.check_load_balance('load_balance', config.load_balance, model)
   longest = max(stage.row_length for stage in stage_configs(config))
   if config.position_limit and not longest <= config.position_limit:
     raise errors.UserError(
@@ -248,16 +256,18 @@ def make_step(
   optimizer: optax.GradientTransformation,
   places: Callable[[packing.Rows, Array], Array],
   combine: Callable[..., Any] = policy.whole,
+  load_balance: float = 0.0,
 ):
   """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
 
   The state is donated; see `policy.Parts` for `frozen` and `combine`.
-  loss = sum of -log p(token) over response tokens / their number, in nats.
+  loss = sum of -log p(token) over response tokens / their number, in nats,
+  plus `load_balance` times `feed_forward.load_balance` of all tokens.
   """
 
   def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
     params = combine(trained, frozen)
-    hidden, _ = transformer.apply(
+    hidden, kept = transformer.apply(
       model, params, rows.tokens, at, rows.segment_ids
     )
     # Position i predicts token i + 1. The last column's target would be the
@@ -265,7 +275,11 @@ def make_step(
     targets = jnp.roll(rows.tokens, -1, axis=-1)
     weights = jnp.roll(mask, -1, axis=-1)
     logp, _ = transformer.token_logp(model, params, hidden, targets, chunk=4096)
-    return -jnp.sum(logp * weights) / jnp.sum(weights)
+    loss = -jnp.sum(logp * weights) / jnp.sum(weights)
+    if load_balance:
+      loads = feed_forward.loads(kept.routing, model.experts.used)
+      loss += load_balance * feed_forward.load_balance(loads, kept.routing)
+    return loss
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):

@@ -90,7 +90,7 @@ def finished(tmp_path_factory):
 # --- Rows ---
 
 
-def _pack(pairs, rows, row_length, cursor=0):
+def pack_pairs(pairs, rows, row_length, cursor=0):
   """Packs these demonstrations and then one that fits nowhere."""
 
   def source(index):
@@ -103,7 +103,7 @@ def _pack(pairs, rows, row_length, cursor=0):
 
 
 def test_packing_fills_rows_and_marks_responses():
-  rows, mask, cursor = _pack(PAIRS, rows=2, row_length=12)
+  rows, mask, cursor = pack_pairs(PAIRS, rows=2, row_length=12)
   # 6 tokens, 2, 6 and 7: the fullest row with room takes each.
   np.testing.assert_array_equal(
     rows.tokens,
@@ -132,7 +132,7 @@ def test_packing_fills_rows_and_marks_responses():
   )
   # The one that did not fit opens the next rows.
   assert cursor == 3
-  rows, mask, cursor = _pack(PAIRS, rows=2, row_length=12, cursor=cursor)
+  rows, mask, cursor = pack_pairs(PAIRS, rows=2, row_length=12, cursor=cursor)
   np.testing.assert_array_equal(
     rows.tokens[0], [20, 21, 22, 23, 24, 25, 26] + [0] * 5
   )
@@ -142,11 +142,11 @@ def test_packing_fills_rows_and_marks_responses():
 
 
 def test_a_demonstration_may_fill_a_row_and_no_more():
-  _, mask, cursor = _pack(PAIRS[3:], rows=1, row_length=7)
+  _, mask, cursor = pack_pairs(PAIRS[3:], rows=1, row_length=7)
   np.testing.assert_array_equal(mask, [[0, 0, 1, 1, 1, 1, 1]])
   assert cursor == 1
   with pytest.raises(UserError) as info:
-    _pack(PAIRS, rows=4, row_length=6, cursor=3)
+    pack_pairs(PAIRS, rows=4, row_length=6, cursor=3)
   assert str(info.value) == (
     'packing: demonstration 3 has 7 tokens, a row holds 6; raise row_length'
   )
@@ -170,7 +170,7 @@ def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
   config = tiny.make_config(tie_embeddings=False)
   params = tiny.make_params(config)
   params['head'] = jnp.zeros_like(params['head'])
-  rows, mask, _ = _pack(PAIRS, rows=2, row_length=16)
+  rows, mask, _ = pack_pairs(PAIRS, rows=2, row_length=16)
   _, loss = _step(config, params, rows, mask)
   np.testing.assert_allclose(loss, math.log(37), rtol=1e-6)
 
@@ -178,7 +178,7 @@ def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
 def test_loss_is_the_mean_over_response_tokens():
   config = tiny.make_config()
   params = tiny.make_params(config)
-  rows, mask, cursor = _pack(PAIRS, rows=2, row_length=16)
+  rows, mask, cursor = pack_pairs(PAIRS, rows=2, row_length=16)
   assert cursor == len(PAIRS)
   _, loss = _step(config, params, rows, mask)
   costs = []
@@ -197,7 +197,7 @@ def test_packed_equals_one_per_row():
   """The same loss and, with plain gradient descent, the same update."""
   config = tiny.make_config()
   params = tiny.make_params(config)
-  packed, loss = _step(config, params, *_pack(PAIRS, 2, 16)[:2])
+  packed, loss = _step(config, params, *pack_pairs(PAIRS, 2, 16)[:2])
   rows, mask = packing.empty_rows(4, 16), np.zeros((4, 16), np.float32)
   for row, (prompt, response) in enumerate(PAIRS):
     packing.place(rows, row, 0, 1, prompt + response)
@@ -236,7 +236,7 @@ def test_a_constant_demonstration_is_learned():
   params = jax.tree.map(jnp.array, tiny.make_params(config))
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
   step = sft.make_step(config, optimizer, AS_THEY_ARE)
-  rows, mask, _ = _pack([PAIRS[3]] * 4, rows=2, row_length=16)
+  rows, mask, _ = pack_pairs([PAIRS[3]] * 4, rows=2, row_length=16)
   losses = []
   for _ in range(25):
     state, loss = step(state, rows, mask)
