@@ -34,13 +34,16 @@ class Extras(NamedTuple):
       jsonl.write_json(path, self.generation)
 
 
-NOTHING = Extras(lambda directory: None, {}, None)
+# Explicitly none: absent, they would be the defaults of their family, such as a
+# padding id beyond a small vocabulary.
+_NO_IDS = dict.fromkeys(_IDS)
+NOTHING = Extras(lambda directory: None, _NO_IDS, None)
 
 
 def of_tokenizer(tokenizer: Tokenizer) -> Extras:
   """Its files and its special ids.
 
-  Padding is left out of config.json: torch would take it for the row of the
+  No padding in config.json: torch would take it for the row of the
   embedding that is never trained, and it often is the end-of-sequence token.
   """
   eos = list(tokenizer.eos_ids)
@@ -49,7 +52,7 @@ def of_tokenizer(tokenizer: Tokenizer) -> Extras:
     bos = tokenizer.encode(tokenizer.special_tokens['bos_token'])
     ids |= {'bos_token_id': bos[0]} if len(bos) == 1 else {}
   generation = ids | {'pad_token_id': tokenizer.pad_id}
-  return Extras(tokenizer.save, ids, generation)
+  return Extras(tokenizer.save, _NO_IDS | ids, generation)
 
 
 def of_directory(directory: pathlib.Path) -> Extras:
