@@ -17,6 +17,7 @@ def get_config() -> config_dict.ConfigDict:
       param_dtype='float32',  # parameters and optimizer; any under adapters
       compute_dtype='float32',  # activations and matrix products
       logits_dtype='float32',  # the output head
+      attention='reference',  # reference | chunked | dot_product | splash
       remat='none',  # none | dots | full: what the backward pass recomputes
       scan_unroll=1,  # layers per loop iteration; all of them if shallow
     ),

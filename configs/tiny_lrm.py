@@ -18,7 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     model=dict(
       path=config_dict.placeholder(str),  # fine-tune this one; None: a new one
       new=dict(
-        family='qwen2',
+        family='qwen2',  # whose layout it is exported in; lrm: our own
         vocab_size=192,
         d_model=128,
         n_layers=2,  # two suffice to look a label up and to add
@@ -27,6 +27,7 @@ def get_config() -> config_dict.ConfigDict:
         head_dim=32,
         d_ff=384,
         max_positions=1024,
+        positions='rope',  # the others, see models/positions.py, need 'lrm'
         rope=dict(theta=1e4),  # sequences are short
         rms_eps=1e-6,
         tie_embeddings=True,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
@@ -145,6 +146,8 @@ def _loss(recipe: recipe_lib.Recipe, terms: TokenTerms) -> jax.Array:
 def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
   """Refuses sizes that cannot work, before anything is written."""
   check_numbers(config)
+  # A model that cannot be exported must not be found out at the end.
+  config_json.render(model, model.param_dtype)
   sizes = config.train
   prompt = config.data.max_prompt_tokens
   longest = prompt + max(sizes.max_tokens, config.eval.max_tokens)

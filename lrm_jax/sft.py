@@ -33,7 +33,7 @@ from lrm_jax import (
   rollout,
 )
 from lrm_jax import workdir as run_folder
-from lrm_jax.checkpoints import huggingface
+from lrm_jax.checkpoints import config_json, huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
@@ -126,6 +126,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     directory = assets.resolve(config.model.path)
     model = huggingface.read_config(directory)
     tokenization.load(directory)
+  config_json.render(model, model.param_dtype)  # Not at the end first.
   policy.start(config, model)
   checks.check_load_balance('load_balance', config.load_balance, model)
   longest = max(stage.row_length for stage in stage_configs(config))

@@ -40,6 +40,7 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('laser_d', {'train.monitor_problems': 0}, ('train.monitor_problems',)),
     ('grpo', {'train.monitor_every': -1}, ('train.monitor_every=-1',)),
     ('grpo', {'train.token_budget': -1}, ('train.token_budget=-1',)),
+    ('grpo', {'model.attention': 'flash'}, ("attention='flash'", 'splash')),
     # For experts, and the model has none.
     ('grpo', {'train.load_balance': 0.01}, ('train.load_balance=0.01',)),
     ('grpo', {'train.load_balance': -0.1}, ('train.load_balance=-0.1',)),
@@ -92,3 +93,13 @@ def test_one_line_that_names_the_keys(method, changes, words):
   assert '\n' not in message
   for word in words:
     assert word in message
+
+
+def test_a_model_that_cannot_be_exported_is_refused_at_once():
+  config = configuration.load(TINY / 'grpo.py', [])
+  with config.unlocked():
+    config.model.positions = 'nope'
+  with Grader() as grader, pytest.raises(UserError) as error:
+    experiment.build(config, grader)
+  assert "positions='nope'" in str(error.value)
+  assert "family='lrm'" in str(error.value)

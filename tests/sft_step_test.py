@@ -83,6 +83,7 @@ def test_the_load_balance_is_added():
   ('changes', 'words'),
   [
     ({'position_limit': 100}, ('position_limit=100', 'rows reach 432')),
+    ({'model.new.positions': 'nope'}, ("positions='nope'", "'lrm'")),
     ({'load_balance': 0.01}, ('load_balance=0.01', 'experts')),
     ({'load_balance': -1.0}, ('load_balance=-1.0', 'at least 0')),
   ],
@@ -90,7 +91,7 @@ def test_the_load_balance_is_added():
 def test_options_that_are_refused(changes, words):
   config = tiny_lrm.get_config()
   with config.unlocked():
-    config.update(changes)
+    config.update_from_flattened_dict(changes)
   with pytest.raises(UserError) as error:
     sft.check(config)
   assert all(word in str(error.value) for word in words)

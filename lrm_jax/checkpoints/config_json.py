@@ -57,6 +57,10 @@ def parse(path: pathlib.Path, **settings: Any) -> ModelConfig:
     )
   if stated['model_type'] == _OWN:
     return _parse_own(path, stated, settings)
+  return _parse(path, stated, settings)
+
+
+def _parse(path, stated, settings) -> ModelConfig:
   name = _family(path, stated)
   family = FAMILIES[name]
   supported = {
@@ -97,46 +101,46 @@ def render(config: ModelConfig, dtype: str) -> dict[str, Any]:
   if config.family == 'lrm':
     return _render_own(config, dtype)
   family, values = FAMILIES[config.family], dataclasses.asdict(config)
-  fields = {field.ours: field for field in family.fields}
-  described = {'head_dim', 'rope', 'local_rope', 'windows', 'experts'}
-  for name, value in values.items():
-    if name in fields or name in described or name in NOT_OURS_TO_STATE:
-      continue
-    wanted = _default(config.family, name)
-    # Rows of padding stay in the file; who loads it sees its tokenizer.
-    if value != wanted and name != 'used_vocab':
-      raise UserError(
-        f'{family.architecture} has {name}={wanted!r}; a model with '
-        f"{name}={value!r} cannot be exported as one; use family='lrm'"
-      )
-  stated = {
+  fields = {
     field.theirs: None if field.nullable and not value else value
     for field in family.fields
     for value in (values[field.ours],)
   }
   if config.experts is not None:
-    stated |= {
+    fields |= {
       n: getattr(config.experts, ours) for ours, (n, *_), _ in _EXPERTS
     }
-  return {
+  fields = {
     'architectures': [family.architecture],
     'model_type': family.model_type,
     family.activation[0]: family.activation[1],
-    **stated,
+    **fields,
     'head_dim': config.head_dim,
     **_render_ropes(config, family),
     **windows.render(config.windows, family.windows, config.n_layers),
     'torch_dtype': dtype,
   }
+  _check_said(config, family, fields)
+  return fields
 
 
-def _default(family: str, name: str) -> Any:
-  """What a field of ours is in this family."""
-  preset = presets.PRESETS[family]
-  if name in preset:
-    return preset[name]
-  (field,) = (f for f in dataclasses.fields(ModelConfig) if f.name == name)
-  return field.default
+def _check_said(
+  config: ModelConfig, family: Family, fields: dict[str, Any]
+) -> None:
+  """What is written must be read as the same model.
+
+  Rows of padding are left to the tokenizer, which whoever reads it has too.
+  """
+  said = vars(_parse(pathlib.Path('config.json to be'), fields, {}))
+  plain = lambda value: () if value == (0,) * config.n_layers else value
+  for name, value in vars(config).items():
+    if name in NOT_OURS_TO_STATE or name == 'used_vocab':
+      continue
+    if plain(said[name]) != plain(value):
+      raise UserError(
+        f'{family.architecture} has {name}={said[name]!r}; a model with '
+        f"{name}={value!r} cannot be exported as one; use family='lrm'"
+      )
 
 
 # --- The family ---
@@ -273,16 +277,12 @@ def _rope(where, group, context, family):
 
 def _render_ropes(config: ModelConfig, family: Family) -> dict[str, Any]:
   fields = rope_json.render(config.rope)
-  if family.model_type == 'phi3' and 'rope_scaling' in fields:
-    name = 'original_max_position_embeddings'
+  name = 'original_max_position_embeddings'
+  if config.rope.kind == 'longrope' and family.model_type == 'phi3':
     fields[name] = fields['rope_scaling'].pop(name)
-  if config.local_rope is None:
-    return fields
-  if family.model_type != 'gemma3_text' or config.local_rope.kind != 'default':
-    raise UserError(
-      f'{family.architecture} has no field for local_rope={config.local_rope}'
-    )
-  return fields | {_LOCAL_THETA: config.local_rope.theta}
+  if config.local_rope is not None:
+    fields[_LOCAL_THETA] = config.local_rope.theta
+  return fields
 
 
 # --- A model of our own ---

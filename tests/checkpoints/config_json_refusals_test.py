@@ -6,6 +6,7 @@ import json
 import pytest
 
 from lrm_jax.checkpoints import config_json, huggingface
+from lrm_jax.models.config import Experts
 from lrm_jax.models.rope import Rope
 from tests.checkpoints.config_json_test import read, write
 from tests.checkpoints.hf_models import FIXTURES, edit_config, refusal
@@ -126,7 +127,11 @@ def test_config_fields_that_are_needed(tied, name):
     ('mistral', {'windows': (4, 0)}, ['one kind']),
     ('gemma2', {'windows': (4, 5)}, ['[4, 5]', 'one length']),
     ('qwen2_tied', {'positions': 'nope'}, ["positions='nope'", "'lrm'"]),
-    ('gemma2', {'local_rope': Rope(theta=1.0)}, ['local_rope']),
+    ('gemma2', {'local_rope': Rope(theta=1.0)}, ['local_rope', "'lrm'"]),
+    ('gemma3', {'local_rope': None}, ['local_rope=None']),
+    ('qwen3', {'rope': Rope(fraction=0.5)}, ['rope', 'fraction=0.5']),
+    ('qwen3', {'experts': Experts(4, 2, 8)}, ['experts=Experts(count=4']),
+    ('qwen3_moe', {'experts': None}, ['num_experts']),
   ],
 )
 def test_what_a_file_cannot_say(name, changes, words):
