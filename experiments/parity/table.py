@@ -9,9 +9,13 @@ into one row, and decoded token by token from the cache behind a prompt of 3.
 
 float32: the largest difference of two logits over their standard deviation.
 bfloat16: the root mean square of the differences to transformers in float32,
-likewise over the deviation; of ours, and of transformers' own bfloat16. Prints
-the table and writes results.json beside this file; exits 1 where a float32
-difference exceeds 1e-4 or our bfloat16 is worse than theirs by a quarter.
+likewise over the deviation; of ours, and of transformers' own bfloat16.
+Gradients: of the mean cross-entropy, in float32, the largest error in a tensor
+over its largest gradient, of the tensor where that is worst.
+
+Writes results.json and the tables of README.md, what follows its mark; exits 1
+where a float32 difference or a gradient's error exceeds 1e-4 or our bfloat16 is
+worse than theirs by a quarter.
 """
 
 import pathlib
@@ -36,6 +40,8 @@ HEADER = (
   'bfloat16: ours',
   'bfloat16: transformers',
 )
+GRADIENT_HEADER = ('model', 'gradient: error', 'worst tensor')
+MARK = '<!-- Written by table.py from here on. -->\n'
 WAYS = ('right-padded', 'left-padded', 'packed', 'cached')
 
 
@@ -67,8 +73,8 @@ def theirs(model, way, inputs) -> np.ndarray:
   return np.concatenate([logits[skip:] for logits in alone])
 
 
-def measure(variant: str) -> list[dict]:
-  """A row of the table for each way."""
+def measure(variant: str) -> tuple[list[dict], dict]:
+  """A row of the table for each way, and one of that of gradients."""
   inputs = make_parity.make_inputs(SEED, lengths=LENGTHS)
   exact = make_parity.make_model(SEED, variant)
   half = make_parity.make_model(SEED, variant, dtype='bfloat16')
@@ -97,16 +103,20 @@ def measure(variant: str) -> list[dict]:
         'bfloat16_transformers': rms(theirs(half, way, inputs)),
       }
     )
-  return found
+  # Id 0 is the padding of some, to whose embedding torch gives no gradient.
+  row = np.maximum(inputs[0][0], 1)
+  with tempfile.TemporaryDirectory() as directory:
+    errors = parity_test.gradient_errors(
+      exact, *model, row, pathlib.Path(directory) / 'gradients'
+    )
+  worst = max(errors, key=errors.__getitem__)
+  gradient = {'model': variant, 'error': float(errors[worst]), 'tensor': worst}
+  return found, gradient
 
 
-def main() -> None:
-  """Measures every variant, prints the table, writes the file."""
-  rows = []
-  for name in make_parity.VARIANTS:
-    rows += measure(name)
-    print(f'{name}: {rows[-1]}', file=sys.stderr, flush=True)
-  text = [
+def render(rows: list[dict], gradients: list[dict]) -> str:
+  """Both tables in Markdown."""
+  cells = [
     (
       row['model'],
       row['rows'],
@@ -116,13 +126,34 @@ def main() -> None:
     )
     for row in rows
   ]
-  print(tables.markdown(HEADER, text))
-  jsonl.write_json(HERE / 'results.json', rows)
+  slopes = [
+    (row['model'], f'{row["error"]:.1e}', row['tensor']) for row in gradients
+  ]
+  logits = tables.markdown(HEADER, cells)
+  return f'{logits}\n\n{tables.markdown(GRADIENT_HEADER, slopes)}\n'
+
+
+def main() -> None:
+  """Measures every variant, writes the files."""
+  rows, gradients = [], []
+  for name in make_parity.VARIANTS:
+    found, gradient = measure(name)
+    rows, gradients = rows + found, [*gradients, gradient]
+    print(f'{name}: {found[-1]} {gradient}', file=sys.stderr, flush=True)
+  jsonl.write_json(
+    HERE / 'results.json', {'logits': rows, 'gradients': gradients}
+  )
+  readme = HERE / 'README.md'
+  text, mark, _ = readme.read_text('utf-8').partition(MARK)
+  readme.write_text(f'{text}{mark}\n{render(rows, gradients)}', 'utf-8')
   failed = [
     f'{row["model"]} {row["rows"]}'
     for row in rows
     if row['float32'] > LIMIT
     or row['bfloat16'] > SLACK * row['bfloat16_transformers']
+  ]
+  failed += [
+    f'gradient of {row["model"]}' for row in gradients if row['error'] > LIMIT
   ]
   if failed:
     sys.exit(f'beyond the limits: {", ".join(failed)}')
