@@ -141,9 +141,33 @@ def attend_cached(
   prepared = scheme.prepare(config, config.kinds[kind], at[..., None])
   q, k = scheme.place(q, prepared), scheme.place(k, prepared)
   cache = cache.write(k, v, step)
-  prompt, room = cache.prompt_k.shape[-2], cache.k.shape[-2]
   window = config.kinds[kind].window
-  # Positions run on through prompt and response.
+  masks = (
+    cache.prompt_mask[:, None, None, None],
+    jnp.arange(cache.k.shape[-2]) <= step,
+  )
+  scores = [
+    _scores(config, table, pair, mask & (not window or pair.distance < window))
+    for pair, mask in zip(
+      _cached_pairs(config, cache, step, at, q), masks, strict=True
+    )
+  ]
+  weights = _softmax(jnp.concatenate(scores, axis=-1), v.dtype)
+  split = [cache.prompt_k.shape[-2]]
+  on_prompt, on_past = jnp.split(weights, split, axis=-1)
+  out = jnp.einsum('bkgrp,bkpd->bgkrd', on_prompt, cache.prompt_v)
+  out += jnp.einsum('bkgrt,bgktd->bgkrd', on_past, cache.v)
+  return out.reshape(q.shape), cache
+
+
+def _cached_pairs(
+  config: ModelConfig, cache: LayerCache, step: Array, at: Array, q: Array
+) -> tuple[positions.Pair, positions.Pair]:
+  """The new tokens with those of the prompt, and with those since.
+
+  Positions run on through prompt and response.
+  """
+  prompt, room = cache.prompt_k.shape[-2], cache.k.shape[-2]
   in_prompt = jnp.arange(prompt)
   in_past = (at - step)[..., None] + jnp.arange(room)
   to_prompt = positions.Pair(
@@ -164,16 +188,7 @@ def attend_cached(
     distance=(at[..., None] - in_past)[:, None, :, None],
     start=in_past[:, None, :, None],
   )
-  masks = cache.prompt_mask[:, None, None, None], jnp.arange(room) <= step
-  scores = [
-    _scores(config, table, pair, mask & (not window or pair.distance < window))
-    for pair, mask in zip((to_prompt, to_past), masks, strict=True)
-  ]
-  weights = _softmax(jnp.concatenate(scores, axis=-1), v.dtype)
-  on_prompt, on_past = jnp.split(weights, [prompt], axis=-1)
-  out = jnp.einsum('bkgrp,bkpd->bgkrd', on_prompt, cache.prompt_v)
-  out += jnp.einsum('bkgrt,bgktd->bgkrd', on_past, cache.v)
-  return out.reshape(q.shape), cache
+  return to_prompt, to_past
 
 
 def reference(

@@ -226,11 +226,17 @@ def yarn(
   turns = _frequencies(width, theta)
   mixed = turns / np.float32(factor) * ramp + turns * (1 - ramp)
   if attention_factor is None:
-    scale = lambda m: 0.1 * m * math.log(factor) + 1.0 if factor > 1 else 1.0
-    attention_factor = scale(1.0)
-    if mscale and mscale_all_dim:
-      attention_factor = scale(mscale) / scale(mscale_all_dim)
+    attention_factor = _yarn_factor(factor, mscale, mscale_all_dim)
   return mixed.astype(np.float32), float(attention_factor)
+
+
+def _yarn_factor(
+  factor: float, mscale: float | None, mscale_all_dim: float | None
+) -> float:
+  scale = lambda m: 0.1 * m * math.log(factor) + 1.0 if factor > 1 else 1.0
+  if mscale and mscale_all_dim:
+    return scale(mscale) / scale(mscale_all_dim)
+  return scale(1.0)
 
 
 def llama3(
