@@ -12,7 +12,6 @@ from lrm_jax.data.synthetic import chain_arithmetic
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDER = ROOT / 'experiments' / 'extrapolation'
-STYLE = chain_arithmetic.Style(recheck=0.3)
 
 
 def load(name):
@@ -37,31 +36,34 @@ def run(monkeypatch):
 
 
 def test_labels_change_and_nothing_else():
-  question, response = 'Start=3 a:+5 b:*2', ' a:3+5=8 Wait, a:3+5=8 b:8*2=16'
+  question, response = 'Start=3 a:+5 b:*2', ' a:3+5=8 b:8*2=16'
   assert data.relabel(question, 'cl') == 'Start=3 c:+5 l:*2'
-  assert data.relabel(response, 'cl') == ' c:3+5=8 Wait, c:3+5=8 l:8*2=16'
+  assert data.relabel(response, 'cl') == ' c:3+5=8 l:8*2=16'
   # A label that is itself replaced is replaced once.
   assert data.relabel('a:+1 b:+2', 'bc') == 'b:+1 c:+2'
 
 
 @pytest.mark.parametrize('level', [1, 4, 8])
 def test_rows_are_right_and_alike_at_every_length(level):
-  rows = data.rows('heldout', level, 40, STYLE)
-  assert len({row['id'] for row in rows}) == 40
+  rows = data.rows('heldout', level, 80)
+  assert len({row['id'] for row in rows}) == 80
+  are_shuffled = False
   for row in rows:
     question, response = row['question'], row['response']
     assert data.first_mistake(question, response) == ''
     assert response.endswith(f'</think>\\boxed{{{row["answer"]}}}')
-    labels = [step.split(':')[0] for step in question.split()[1:]]
-    assert labels == sorted(set(labels))
-    assert len(labels) == level
-    assert response.count('Wait,') <= data.MAX_RECHECKS
-    start, steps = chain_arithmetic.parse(question)
-    values = [start]
+    start, *steps = question.split()
+    assert len({step.split(':')[0] for step in steps}) == level
+    # Worked off in the order of the alphabet, whatever that of the question.
+    ordered = ' '.join([start, *sorted(steps)])
+    are_shuffled |= ordered != question
+    first, steps = chain_arithmetic.parse(ordered)
+    values = [first]
     for sign, operand in steps:
       values.append(chain_arithmetic.OPERATIONS[sign](values[-1], operand))
     assert set(values) <= set(data.VALUES)
     assert values[-1] == int(row['answer'])
+  assert are_shuffled == (level > 1)
   # Every label occurs, whatever the length.
   text = ' '.join(row['question'] for row in rows)
   assert all(f'{label}:' in text for label in chain_arithmetic.LABELS)
@@ -71,7 +73,6 @@ def test_rows_are_right_and_alike_at_every_length(level):
   ('thoughts', 'mistake'),
   [
     (' c:3+5=8 l:8*2=16</think>\\boxed{16}', ''),
-    (' c:3+5=8 Wait, c:3+5=8 l:8*2=16</think>\\boxed{16}', ''),
     (' l:3*2=6 c:6+5=11</think>\\boxed{11}', 'label'),
     (' c:3+5=8 l:3*2=6</think>\\boxed{6}', 'value'),
     (' c:3+5=8 l:8+5=13</think>\\boxed{13}', 'operation'),
@@ -85,7 +86,8 @@ def test_rows_are_right_and_alike_at_every_length(level):
   ],
 )
 def test_the_first_mistake(thoughts, mistake):
-  assert data.first_mistake('Start=3 c:+5 l:*2', thoughts) == mistake
+  for question in ('Start=3 c:+5 l:*2', 'Start=3 l:*2 c:+5'):
+    assert data.first_mistake(question, thoughts) == mistake
 
 
 def test_a_draw_is_increasing_and_may_be_any():
@@ -95,7 +97,7 @@ def test_a_draw_is_increasing_and_may_be_any():
 
 
 def test_every_scheme_is_a_config_that_can_start(run, tmp_path):
-  data.write(tmp_path / 'train.jsonl', 'train', (1, 4), 2, STYLE)
+  data.write(tmp_path / 'train.jsonl', 'train', (1, 4), 2)
   for flags in run.SCHEMES.values():
     config = configuration.load(FOLDER / 'config.py')
     for flag in flags:

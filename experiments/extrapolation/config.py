@@ -19,11 +19,10 @@ def get_config() -> config_dict.ConfigDict:
     config.model.new.positions = 'rope'
     config.stages = dict(
       a_short=dict(
-        steps=800,
-        rows=30,
-        row_length=64,  # the longest demonstration has 61 tokens
-        # Of the demonstrations; the vocabulary is trained on it too.
-        style=dict(recheck=0.3),
+        steps=1000,
+        rows=40,
+        row_length=48,  # the longest demonstration has 47 tokens
+        style=dict(),  # shortest traces; the vocabulary is trained on them
       )
     )
   config.checkpoint_every = 250

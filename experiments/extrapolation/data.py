@@ -2,10 +2,12 @@
 
 Chain arithmetic calls its steps a, b, c ..., so that a model trained on four
 steps has never seen the labels of eight. Here a problem of n steps takes n
-labels of the twelve at random, in order. Values stay small, so that arithmetic
-is learnt soon and what is left to go wrong is the length. Demonstrations derive
-a step again now and then, as those of the tiny LRM do, so that a step is not
-always as far from its place in the question.
+labels of the twelve at random. They stand in the question in any order and are
+worked off in that of the alphabet: a step has to be found by its label, not by
+its place. Values stay small, so that arithmetic is learnt soon and what is left
+to go wrong is the length.
+
+  Start=12 h:-3 c:+5 k:*2    ->    c:12+5=17 h:17-3=14 k:14*2=28
 """
 
 import pathlib
@@ -17,29 +19,28 @@ from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.structs import Problem
 
 VALUES = range(1, 30)  # no 0: times anything it hides a mistake
-MAX_RECHECKS = 2  # so that a demonstration of four steps has 61 tokens at most
 LABEL = re.compile(r'\b([a-l]):')
 STEP = re.compile(r'([a-l]):(\d+)([-+*]\d)=(\d+)')
 
 
-def rows(
-  split: str, level: int, count: int, style: chain_arithmetic.Style
-) -> list[dict]:
-  """`count` problems of one level, each with a demonstration."""
+def rows(split: str, level: int, count: int) -> list[dict]:
+  """`count` problems of one level, each with its shortest trace."""
   found, index = [], 0
   while len(found) < count:
     problem = chain_arithmetic.make_problem(index, split, (level,))
     index += 1
     if not all(value in VALUES for value in values(problem)):
       continue
-    rng = random.Random(problem.id)
-    labels = draw(level, rng)
-    response = demonstrate(problem, style, rng)
+    response = chain_arithmetic.trace(
+      problem, chain_arithmetic.SHORTEST, random.Random(0)
+    )
+    labels = draw(level, random.Random(problem.id))
+    question = relabel(problem.question, labels)
     found.append(
       {
         'id': problem.id,
         'level': level,
-        'question': relabel(problem.question, labels),
+        'question': shuffle(question, random.Random(problem.id + 's')),
         'response': relabel(response, labels),
         'answer': problem.answer,
       }
@@ -56,16 +57,6 @@ def values(problem: Problem) -> list[int]:
   return found
 
 
-def demonstrate(
-  problem: Problem, style: chain_arithmetic.Style, rng: random.Random
-) -> str:
-  """A trace with so many re-checks at most."""
-  while True:
-    text = chain_arithmetic.trace(problem, style, rng)
-    if text.count('Wait,') <= MAX_RECHECKS:
-      return text
-
-
 def draw(level: int, rng: random.Random) -> str:
   """Labels for so many steps, increasing."""
   return ''.join(sorted(rng.sample(chain_arithmetic.LABELS, level)))
@@ -77,23 +68,25 @@ def relabel(text: str, labels: str) -> str:
   return LABEL.sub(lambda match: f'{labels[order.index(match[1])]}:', text)
 
 
+def shuffle(question: str, rng: random.Random) -> str:
+  """The same steps in any order."""
+  start, *steps = question.split()
+  rng.shuffle(steps)
+  return ' '.join([start, *steps])
+
+
 def write(
-  path: pathlib.Path,
-  split: str,
-  levels: tuple[int, ...],
-  count: int,
-  style: chain_arithmetic.Style,
+  path: pathlib.Path, split: str, levels: tuple[int, ...], count: int
 ) -> None:
   """`count` rows of every level; a file that is there stays."""
   if not path.exists():
     jsonl.write_rows(
-      path,
-      [row for level in levels for row in rows(split, level, count, style)],
+      path, [row for level in levels for row in rows(split, level, count)]
     )
 
 
 def first_mistake(question: str, response: str) -> str:
-  """Where a response first leaves the right chain; re-checks do not count.
+  """Where a response first leaves the right chain.
 
   Returns:
     'label' (another step than the next one), 'value' (not the one carried
@@ -102,14 +95,10 @@ def first_mistake(question: str, response: str) -> str:
     or '' for none.
   """
   start, *steps = question.split()
-  value, steps = (
-    int(start.removeprefix('Start=')),
-    [s.split(':') for s in steps],
-  )
+  value = int(start.removeprefix('Start='))
+  steps = sorted(step.split(':') for step in steps)
   thoughts, _, answer = response.partition('</think>')
-  written = thoughts.replace('Wait,', '').split()
-  # A re-check that repeats a step says nothing new.
-  written = [s for i, s in enumerate(written) if i == 0 or s != written[i - 1]]
+  written = thoughts.split()
   for i, (label, operation) in enumerate(steps):
     if i == len(written):
       return 'stop'

@@ -21,8 +21,7 @@ import sys
 
 import table
 
-from lrm_jax import configuration, jsonl
-from lrm_jax.data.synthetic import chain_arithmetic
+from lrm_jax import jsonl
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -33,7 +32,7 @@ SEEDS = (0,)
 TRAINED, TESTED = (1, 2, 3, 4), (4, 6, 8)  # steps
 DEMONSTRATIONS, PROBLEMS = 6000, 256  # of each number of steps
 LIMIT = 96  # positions that randomised ones are drawn from
-WINDOW = 64  # tokens of a row in training
+WINDOW = 48  # tokens of a row in training
 LONGEST = 83  # of a question of eight steps and its shortest trace
 
 SCHEMES = {
@@ -175,11 +174,9 @@ def main() -> None:
   )
   runs = runs.absolute()
   runs.mkdir(parents=True, exist_ok=True)
-  config = configuration.load(HERE / 'config.py')
-  style = chain_arithmetic.Style(**config.stages.a_short.style)
   train_path, test = runs / 'train.jsonl', runs / 'test.jsonl'
-  data.write(train_path, 'train', TRAINED, DEMONSTRATIONS, style)
-  data.write(test, 'heldout', TESTED, PROBLEMS, chain_arithmetic.SHORTEST)
+  data.write(train_path, 'train', TRAINED, DEMONSTRATIONS)
+  data.write(test, 'heldout', TESTED, PROBLEMS)
   train_all(runs)
   results = []
   for seed in SEEDS:
