@@ -41,6 +41,11 @@ SCHEMES = {
   'nope': ('--config.model.new.positions=nope',),
   'hard_alibi': ('--config.model.new.positions=hard_alibi',),
   't5': ('--config.model.new.positions=t5',),
+  # One that is not done after the steps of the others.
+  'nope_long': (
+    '--config.model.new.positions=nope',
+    '--config.stages.a_short.steps=2000',
+  ),
   'randomised': (f'--config.position_limit={LIMIT}',),
 }
 
