@@ -99,8 +99,9 @@ def bucket(distance: Array) -> Array:
 def randomised(key: Array, length: int, limit: int) -> Array:
   """Increasing positions, a random subset of 0 .. limit - 1; `[length]` int32.
 
-  To train on, so that a model meets the positions of longer sequences; it is
-  evaluated at 0, 1, 2 ... Ruoss et al. 2023 (arXiv 2305.16843), section 3.
+  To train on, so that a model meets the positions of longer sequences. Ruoss et
+  al. 2023 (arXiv 2305.16843), section 3, whose released code draws them in
+  evaluation too; here a model is evaluated at 0, 1, 2 ...
 
   Args:
     key: a JAX random key.
