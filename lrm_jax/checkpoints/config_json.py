@@ -15,7 +15,7 @@ from lrm_jax.checkpoints.families import FAMILIES, Family, Field
 from lrm_jax.errors import UserError
 from lrm_jax.models import presets
 from lrm_jax.models.config import Experts, ModelConfig
-from lrm_jax.models.rope import Rope
+from lrm_jax.models.rope import Rope, frequencies
 
 # Fields of experts: ours, theirs and what else theirs is called.
 _EXPERTS = (
@@ -132,7 +132,13 @@ def _check_said(
   Rows of padding are left to the tokenizer, which whoever reads it has too.
   """
   said = vars(_parse(pathlib.Path('config.json to be'), fields, {}))
-  plain = lambda value: () if value == (0,) * config.n_layers else value
+
+  def plain(value):
+    if isinstance(value, Rope):
+      turns, factor = frequencies(value, config.head_dim, config.max_positions)
+      return turns.tolist(), factor
+    return () if value == (0,) * config.n_layers else value
+
   for name, value in vars(config).items():
     if name in NOT_OURS_TO_STATE or name == 'used_vocab':
       continue

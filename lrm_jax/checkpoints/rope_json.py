@@ -17,6 +17,7 @@ _KINDS = {'su': 'longrope'}
 # Not settings of the kind.
 _COMMON = ('rope_type', 'type', 'rope_theta', 'partial_rotary_factor')
 _ORIGINAL = 'original_max_position_embeddings'
+_SHARE = 'partial_rotary_factor'
 _STRETCHED = ('yarn', 'llama3', 'longrope')
 
 
@@ -65,6 +66,8 @@ def parse(where: str, group: dict[str, Any], context: dict[str, Any]) -> Rope:
       raise UserError(
         f'{where}.{name}={json.dumps(value)} must be a positive number'
       )
+  if kind == 'proportional':
+    settings, fraction = {'share': fraction} | settings, 1.0
   if kind == 'default':
     settings = {k: v for k, v in settings.items() if k != _ORIGINAL}
   try:
@@ -86,7 +89,9 @@ def render(rope: Rope) -> dict[str, Any]:
   if rope.kind == 'default':
     return fields
   settings = {
-    name: list(value) if isinstance(value, tuple) else value
+    _SHARE if name == 'share' else name: list(value)
+    if isinstance(value, tuple)
+    else value
     for name, value in rope.settings
     if not (rope.kind == 'dynamic' and name == _ORIGINAL)
   }

@@ -139,6 +139,27 @@ def linear(
   return _frequencies(width, theta) / np.float32(factor), 1.0
 
 
+def proportional(
+  width: int,
+  theta: float,
+  max_positions: int,
+  *,
+  share: float,
+  factor: float = 1.0,
+) -> tuple[np.ndarray, float]:
+  """w_i / s for the first share * d / 2 pairs, 0 for the slow rest.
+
+  Unlike a `fraction` of the head, which has frequencies of its own, exponents
+  and pairs stay those of the whole head. As in transformers 5.
+  """
+  del max_positions
+  if share > 1:
+    raise UserError(f"rope 'proportional': share={share} must be at most 1")
+  turns = _frequencies(width, theta) / np.float32(factor)
+  turns[int(share * width // 2) :] = 0
+  return turns, 1.0
+
+
 def ntk(
   width: int, theta: float, max_positions: int, *, factor: float
 ) -> tuple[np.ndarray, float]:
@@ -340,6 +361,7 @@ KINDS: dict[str, Callable[..., tuple[np.ndarray, float]]] = {
   for function in (
     default,
     linear,
+    proportional,
     ntk,
     dynamic,
     yarn,

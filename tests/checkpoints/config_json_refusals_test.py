@@ -11,6 +11,12 @@ from lrm_jax.models.rope import Rope
 from tests.checkpoints.config_json_test import read, write
 from tests.checkpoints.hf_models import FIXTURES, edit_config, refusal
 
+# Stretched: in transformers the window stated is the one it was trained on.
+DYNAMIC = Rope(
+  'dynamic',
+  settings=(('factor', 2.0), ('original_max_position_embeddings', 8)),
+)
+
 
 @pytest.mark.parametrize(
   ('changes', 'words'),
@@ -130,6 +136,7 @@ def test_config_fields_that_are_needed(tied, name):
     ('gemma2', {'local_rope': Rope(theta=1.0)}, ['local_rope', "'lrm'"]),
     ('gemma3', {'local_rope': None}, ['local_rope=None']),
     ('qwen3', {'rope': Rope(fraction=0.5)}, ['rope', 'fraction=0.5']),
+    ('qwen3', {'rope': DYNAMIC}, ["kind='dynamic'", "'lrm'"]),
     ('qwen3', {'experts': Experts(4, 2, 8)}, ['experts=Experts(count=4']),
     ('qwen3_moe', {'experts': None}, ['num_experts']),
   ],

@@ -7,10 +7,11 @@ import pytest
 
 from lrm_jax.checkpoints import config_json, huggingface
 from lrm_jax.checkpoints.families import FAMILIES
-from lrm_jax.models import presets
+from lrm_jax.models import presets, rope
 from lrm_jax.models.config import Experts, ModelConfig
-from lrm_jax.models.rope import Rope
+from lrm_jax.models.rope import KINDS, Rope
 from tests.checkpoints.hf_models import FIXTURES, edit_config, refusal
+from tests.models.rope_test import LITERALS
 
 VARIANTS = sorted(path.parent.name for path in FIXTURES.glob('*/logits.npz'))
 YARN = {
@@ -292,3 +293,31 @@ def test_a_model_of_our_own(tmp_path, schemes):
   assert config_json.parse(write(tmp_path, **fields)) == config
   message = refusal(config_json.parse, write(tmp_path, model_type='lrm_jax'))
   assert 'no field' in message
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('family', ['qwen2', 'lrm'])
+def test_rotary_positions_of_every_kind(tmp_path, family, kind):
+  theta, width, window, settings, *_ = LITERALS[kind]
+  if (family, kind) == ('qwen2', 'dynamic'):
+    # In transformers the window stated is the one it was trained on.
+    settings = settings | {'original_max_position_embeddings': window}
+  config = presets.build(
+    family,
+    vocab_size=61,
+    d_model=4 * width,
+    n_layers=1,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=width,
+    d_ff=8,
+    max_positions=window,
+    rope={'kind': kind, 'theta': theta, 'settings': settings},
+  )
+  fields = config_json.render(config, 'float32')
+  found = config_json.parse(write(tmp_path, **fields))
+  for name in ('kind', 'theta', 'fraction'):
+    assert getattr(found.rope, name) == getattr(config.rope, name)
+  tables = [rope.frequencies(c.rope, width, window) for c in (config, found)]
+  assert tables[0][0].tolist() == tables[1][0].tolist()
+  assert tables[0][1] == tables[1][1]

@@ -33,6 +33,8 @@ def assert_same_tables(asked, at, turns, cos, sin):
     name: tuple(value) if isinstance(value, list) else value
     for name, value in parameters.items()
   }
+  if kind == 'proportional':
+    settings['share'], fraction = fraction, 1.0
   which = make(kind, theta, fraction, **settings)
   ours, factor = rope.frequencies(which, asked['head_dim'], asked['window'])
   np.testing.assert_allclose(ours, turns, rtol=ROUNDINGS)
@@ -77,9 +79,11 @@ def test_the_fixture_has_every_kind_of_theirs():
 def test_live_tables():
   why = 'compares with a live model of transformers'
   pytest.importorskip('torch', reason=why)
-  pytest.importorskip('transformers', reason=why)
+  transformers = pytest.importorskip('transformers', reason=why)
   from tests.fixtures import make_rope
 
+  theirs = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS
+  assert {'default', *theirs} == rope.KINDS.keys() - {'ntk', 'truncated'}
   for name in make_rope.CASES:
     assert_same_tables(make_rope.asked(name), *make_rope.tables(name))
 

@@ -30,6 +30,15 @@ LITERALS = {
   'default': (100, 4, 64, {}, [1, 0.1], 1),
   # A quarter of them.
   'linear': (100, 4, 64, {'factor': 4}, [0.25, 0.025], 1),
+  # Half of 4 pairs, of the whole width: 100^0 and 100^(-2/8), halved.
+  'proportional': (
+    100,
+    8,
+    64,
+    {'share': 0.5, 'factor': 2},
+    [0.5, 0.5 * 10**-0.5, 0, 0],
+    1,
+  ),
   # theta' = 100 * 4^(4 / 2) = 1600, whose root is 40: the slowest / 4.
   'ntk': (100, 4, 64, {'factor': 4}, [1, 1 / 40], 1),
   # s = 2 * 16 / 8 - 1 = 3; theta' = 100 * 3^2 = 900.
@@ -240,6 +249,10 @@ def test_every_kind_is_its_loop(width, theta):
   cases = {
     'default': ({}, plain),
     'linear': ({'factor': 3.5}, [turn / 3.5 for turn in plain]),
+    'proportional': (
+      {'share': 0.25},
+      [turn if 4 * i < width // 2 else 0.0 for i, turn in enumerate(plain)],
+    ),
     'ntk': ({'factor': 3.5}, loop_ntk(width, theta, 3.5)),
     # 4096 tokens: 1.5 * 2 - 0.5 = 2.5.
     'dynamic': ({'factor': 1.5} | original, loop_ntk(width, theta, 2.5)),
