@@ -18,6 +18,7 @@ from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives import targets
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.sampler.decode import COLDEST
 from lrm_jax.structs import Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
@@ -190,7 +191,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
   """Refuses numbers out of their range, and parameters too coarse to train."""
   positive = {
     'train': (
-      'problems samples max_tokens max_rounds mini_batches temperature rows '
+      'problems samples max_tokens max_rounds mini_batches rows '
       'row_length groups logit_chunk checkpoint_every keep_checkpoints'
     ),
     'sampler': 'batch check_every',
@@ -206,10 +207,13 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f'train.{name}={config.train[name]} must not be negative (0: none)'
       )
-  if not 0 <= config.eval.temperature < math.inf:
-    raise UserError(
-      f'eval.temperature={config.eval.temperature} must not be negative'
-    )
+  for section, zero in (('train', False), ('eval', True)):
+    value = config[section].temperature
+    if not (COLDEST <= value < math.inf or (zero and value == 0)):
+      raise UserError(
+        f'{section}.temperature={value} must be finite and at least {COLDEST}'
+        + (', or 0 for the most likely token' if zero else '')
+      )
   # Adapters are float32 on whatever they stand.
   if config.lora.rank == 0 and config.model.param_dtype != 'float32':
     raise UserError(

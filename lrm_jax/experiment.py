@@ -128,7 +128,10 @@ def load_model(
     loaded, **{k: v for k, v in config.model.items() if k != 'path'}
   )
   tokenizer = tokenization.load(directory)
-  return huggingface.fit_vocabulary(model, tokenizer), params, tokenizer
+  model = huggingface.fit_vocabulary(model, tokenizer)
+  response = max(config.train.max_tokens, config.eval.max_tokens)
+  model = model.for_length(config.data.max_prompt_tokens + response)
+  return model, params, tokenizer
 
 
 def load_data(

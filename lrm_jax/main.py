@@ -151,3 +151,7 @@ def _verb_help(name: str, values: flags.FlagValues) -> str:
     text = f'  --{flag.name}{kind}  '.ljust(26) + text
     lines += textwrap.wrap(text, 79, subsequent_indent=' ' * 26)
   return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -10,7 +10,8 @@ from lrm_jax.models import lora
 from lrm_jax.models.transformer import Params
 
 SCHEDULES = ('constant', 'cosine', 'linear')
-# Names of the leaves that are projections, or adapters of some.
+# Names of the leaves that are projections, or adapters of some; those of
+# experts are leaves of 'experts' itself.
 PROJECTIONS = ('kernel', lora.A, lora.B)
 
 
@@ -115,9 +116,11 @@ def is_matrix(params: Params) -> Params:
 
   Scanned layers carry one more axis, so names decide, not ranks.
   """
-  named = (*PROJECTIONS, 'embedding', 'head')
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key in named, params
+    lambda path, _: (
+      _is_projection(path) or path[-1].key in ('embedding', 'head')
+    ),
+    params,
   )
 
 
@@ -128,5 +131,10 @@ def _projections(params: Params) -> Params:
   """
   matrix = lambda x: optax.contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1)
   return jax.tree_util.tree_map_with_path(
-    lambda path, x: matrix(x) if path[-1].key in PROJECTIONS else None, params
+    lambda path, x: matrix(x) if _is_projection(path) else None, params
   )
+
+
+def _is_projection(path: tuple[jax.tree_util.DictKey, ...]) -> bool:
+  is_expert = len(path) > 1 and path[-2].key == 'experts'
+  return is_expert or path[-1].key in PROJECTIONS

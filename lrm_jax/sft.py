@@ -69,6 +69,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check(config)
   is_resumed = run_folder.open_run(workdir, config, 'sft', mutable=())
   model, params, tokenizer = open_model(config, workdir)
+  model = model.for_length(longest_sequence(config))
   stages = make_stages(config, tokenizer)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
@@ -129,15 +130,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_json.render(model, model.param_dtype)  # Not at the end first.
   policy.start(config, model)
   checks.check_load_balance('load_balance', config.load_balance, model)
-  longest = max(stage.row_length for stage in stage_configs(config))
-  if config.position_limit and not longest <= config.position_limit:
+  rows = max(stage.row_length for stage in stage_configs(config))
+  if config.position_limit and not rows <= config.position_limit:
     raise errors.UserError(
-      f'position_limit={config.position_limit}: rows reach {longest} tokens; '
+      f'position_limit={config.position_limit}: rows reach {rows} tokens; '
       'give at least as many positions, or 0 for those of the tokens'
     )
-  if config.eval.problems:
-    sequence = config.data.max_prompt_tokens + config.eval.max_tokens
-    longest = max(longest, sequence)
+  longest = longest_sequence(config)
   if longest > model.max_positions:
     raise errors.UserError(
       f'stages and eval reach {longest} tokens; the window of the model, '
@@ -147,6 +146,16 @@ def check(config: ml_collections.ConfigDict) -> None:
     jsonl.read_rows(config.data.train)
   if config.eval.problems:
     sources.load_problems(config.data.eval, split='heldout', limit=1)
+
+
+def longest_sequence(config: ml_collections.ConfigDict) -> int:
+  """Positions that training or evaluation may reach."""
+  rows = max(stage.row_length for stage in stage_configs(config))
+  longest = max(rows, config.position_limit)
+  if config.eval.problems:
+    sequence = config.data.max_prompt_tokens + config.eval.max_tokens
+    longest = max(longest, sequence)
+  return longest
 
 
 def new_model(config: ml_collections.ConfigDict) -> ModelConfig:
@@ -234,20 +243,15 @@ def make_places(
   """`places(rows, step) -> [R, S]`: the positions that rows are trained at.
 
   Those of their tokens or, with a `position_limit`, a random subset of 0 ..
-  limit - 1 for each row, so that the model meets positions beyond its rows.
+  limit - 1 for each sequence, so that the model meets positions beyond them.
   """
   limit = config.position_limit
   if not limit:
     return lambda rows, step: rows.positions
 
   def places(rows: packing.Rows, step: Array) -> Array:
-    keys = jax.random.split(
-      jax.random.fold_in(rng.stream(config.seed, 'positions'), step),
-      len(rows.tokens),
-    )
-    return jax.vmap(
-      lambda key: positions.randomised(key, rows.tokens.shape[1], limit)
-    )(keys)
+    key = jax.random.fold_in(rng.stream(config.seed, 'positions'), step)
+    return positions.randomised(key, rows.segment_ids, limit)
 
   return places
 

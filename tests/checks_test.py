@@ -41,6 +41,8 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('grpo', {'train.monitor_every': -1}, ('train.monitor_every=-1',)),
     ('grpo', {'train.token_budget': -1}, ('train.token_budget=-1',)),
     ('grpo', {'model.attention': 'flash'}, ("attention='flash'", 'splash')),
+    ('grpo', {'train.temperature': 0.0}, ('train.temperature=0.0', '0.001')),
+    ('grpo', {'eval.temperature': 1e-9}, ('eval.temperature=1e-09', 'or 0')),
     # For experts, and the model has none.
     ('grpo', {'train.load_balance': 0.01}, ('train.load_balance=0.01',)),
     ('grpo', {'train.load_balance': -0.1}, ('train.load_balance=-0.1',)),

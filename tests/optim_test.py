@@ -8,6 +8,8 @@ import pytest
 
 from lrm_jax import optim
 from lrm_jax.errors import UserError
+from lrm_jax.models import transformer
+from lrm_jax.models.config import Experts
 from tests.models import tiny
 
 KEYS = {
@@ -168,6 +170,26 @@ def test_adapters_are_projections():
     values = np.linalg.svd(matrix, compute_uv=False)
     values = values / (4 * 0.01 * np.sqrt(6 / 4))
     assert 0.5 < values.min() and values.max() < 1.3
+
+
+def test_experts_are_projections():
+  """As a model has them: decayed by AdamW, turned by Muon, one by one."""
+  model = tiny.make_config(experts=Experts(3, 2, 8))
+  params = transformer.init_params(model, jax.random.key(0))
+  kept = {'scale', 'bias'}
+  for path, decayed in jax.tree.leaves_with_path(optim.is_matrix(params)):
+    assert decayed == (path[-1].key not in kept), path
+  config = _config(name='muon', warmup_steps=0, weight_decay=0.0)
+  gradients = jax.tree.map(
+    lambda x: np.random.default_rng(0).standard_normal(x.shape, np.float32),
+    params,
+  )
+  updates = _first_update(config, params, gradients)['layers']['experts']
+  for name, (rows, columns) in {'gate': (16, 8), 'down': (8, 16)}.items():
+    for matrix in np.reshape(updates[name], (2 * 3, rows, columns)):
+      values = np.linalg.svd(matrix, compute_uv=False)
+      values = values / (4 * 0.01 * np.sqrt(max(1, columns / rows)))
+      assert 0.5 < values.min() and values.max() < 1.3
 
 
 def test_the_first_step_is_adams():

@@ -32,16 +32,20 @@ def test_without_a_limit_positions_are_those_of_the_tokens():
   np.testing.assert_array_equal(at, rows.positions)
 
 
-def test_positions_are_a_new_subset_for_every_row_and_step():
-  at, _ = draw(200, 3)
+def test_positions_are_a_new_subset_for_every_sequence_and_step():
+  at, rows = draw(200, 3)
   assert at.shape == (2, 16)
-  assert (np.diff(at) > 0).all() and at.min() >= 0 and at.max() < 200
+  segments = np.asarray(rows.segment_ids)
+  assert segments.max() > 1
+  for row, segment in zip(at, segments, strict=True):
+    assert not row[segment == 0].any()
+    for number in range(1, segment.max() + 1):
+      mine = row[segment == number]
+      assert (np.diff(mine) > 0).all() and mine[0] >= 0 and mine[-1] < 200
   assert not np.array_equal(at[0], at[1])
   np.testing.assert_array_equal(at, draw(200, 3)[0])
   for other in (draw(200, 4), draw(200, 3, seed=1)):
     assert not np.array_equal(at, other[0])
-  # As many as there are: no choice.
-  np.testing.assert_array_equal(draw(16, 0)[0], [np.arange(16)] * 2)
 
 
 def run_step(config, params, places, load_balance=0.0):

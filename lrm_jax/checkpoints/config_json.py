@@ -28,6 +28,7 @@ _EXPERTS = (
 _OWN = 'lrm_jax'
 NOT_OURS_TO_STATE = (
   'family',
+  'run_positions',
   'param_dtype',
   'compute_dtype',
   'logits_dtype',

@@ -198,20 +198,23 @@ def fit_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
   """The config with `used_vocab`: the ids that the tokenizer has.
 
   Models pad their embedding to a round number of rows. No text has those ids,
-  so they must not be sampled, and get no part of the probability.
+  so they must not be sampled, and get no part of the probability. Added tokens
+  may lack a row (Gemma 3 has one for images): a prompt that has one is refused
+  by the sampler.
 
   Raises:
-    UserError: the embedding has no row for some id of the tokenizer.
+    UserError: the embedding has no row for some id that texts or ends have.
   """
   needed = max(
-    tokenizer.vocab_size, 1 + max(*tokenizer.eos_ids, tokenizer.pad_id)
+    tokenizer.text_vocab_size, 1 + max(*tokenizer.eos_ids, tokenizer.pad_id)
   )
   if needed > config.vocab_size:
     raise UserError(
       f'the tokenizer has {needed} ids but the model only '
       f'vocab_size={config.vocab_size}; use the files of one and the same model'
     )
-  used = needed if needed < config.vocab_size else 0
+  used = max(needed, tokenizer.vocab_size)
+  used = used if used < config.vocab_size else 0
   return dataclasses.replace(config, used_vocab=used)
 
 

@@ -101,7 +101,11 @@ def run(flag_values: flags.FlagValues) -> None:
     flag_values.max_tokens,
   )
   sampler = loading.make_sampler(
-    model, flag_values, samples=flag_values.n, prompts=len(problems)
+    model,
+    flag_values,
+    samples=flag_values.n,
+    prompts=len(problems),
+    width=width,
   )
   folder.mkdir(parents=True, exist_ok=True)
   watch, started = compilation.CompileWatch(), time.monotonic()

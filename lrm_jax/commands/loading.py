@@ -12,6 +12,7 @@ from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
+from lrm_jax.sampler.decode import COLDEST
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.tokenization import base
 
@@ -95,11 +96,19 @@ def load(flag_values: flags.FlagValues) -> Model:
 
 
 def make_sampler(
-  model: Model, flag_values: flags.FlagValues, *, samples: int, prompts: int
+  model: Model,
+  flag_values: flags.FlagValues,
+  *,
+  samples: int,
+  prompts: int,
+  width: int,
 ) -> Sampler:
-  """A sampler of `samples` responses each to batches of at most `prompts`."""
+  """A sampler of `samples` responses each to batches of at most `prompts`.
+
+  `width` is that of the prompts, see `prompt_width`.
+  """
   return Sampler(
-    model.config,
+    model.config.for_length(width + flag_values.max_tokens),
     samples=samples,
     batch=min(flag_values.batch, prompts),
     max_tokens=flag_values.max_tokens,
@@ -136,11 +145,12 @@ def prompt_width(
 
 
 def check_temperature(flag_values: flags.FlagValues) -> None:
-  """Refuses an infinity or NaN, which the bounds of the flag let through."""
-  if not math.isfinite(flag_values.temperature):
+  """Refuses infinities, NaN, and what is too cold to compute with."""
+  value = flag_values.temperature
+  if not (value == 0 or COLDEST <= value < math.inf):
     raise UserError(
-      f'--temperature={flag_values.temperature}: must be a finite number, at '
-      'least 0'
+      f'--temperature={value}: must be 0, for the most likely token, or a '
+      f'finite number, at least {COLDEST}'
     )
 
 

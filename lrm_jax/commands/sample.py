@@ -109,7 +109,7 @@ def run(flag_values: flags.FlagValues) -> None:
   if samples is None:
     samples = _N_PROMPT if is_single else _N_INPUT
   sampler = loading.make_sampler(
-    model, flag_values, samples=samples, prompts=len(requests)
+    model, flag_values, samples=samples, prompts=len(requests), width=width
   )
   watch, started = compilation.CompileWatch(), time.monotonic()
   rows = _sample(model, sampler, requests, width, flag_values)

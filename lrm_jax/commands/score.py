@@ -170,7 +170,8 @@ class _Scorer:
   def _run(self, ids: np.ndarray, length: np.ndarray) -> np.ndarray:
     begin = time.monotonic()
     if ids.shape not in self._programs:
-      lowered = _logp.lower(self._config, self._params, ids, length)
+      config = self._config.for_length(ids.shape[1])
+      lowered = _logp.lower(config, self._params, ids, length)
       self._programs[ids.shape] = lowered.compile()
       self.compile_seconds += time.monotonic() - begin
       begin = time.monotonic()

@@ -3,6 +3,7 @@
 import dataclasses
 
 from lrm_jax import errors
+from lrm_jax.models import frequencies
 from lrm_jax.models import rope as rope_lib
 from lrm_jax.models.rope import Rope
 
@@ -67,6 +68,9 @@ class ModelConfig:
     head_dim: width of a head; even, because RoPE turns pairs.
     d_ff: inner width of the gated feed-forward network.
     max_positions: the window; a longer sequence is refused.
+    run_positions: tokens that sequences of a run reach; rotary frequencies
+      that depend on the window look at it. 0: `max_positions`. See
+      `for_length`.
     used_vocab: ids that exist; rows of the embedding from there on are
       padding and never sampled. 0: all of `vocab_size`.
     positions: how attention knows order, one of `positions.SCHEMES`.
@@ -113,6 +117,7 @@ class ModelConfig:
   head_dim: int
   d_ff: int
   max_positions: int = 32768
+  run_positions: int = 0
   family: str = 'lrm'
   used_vocab: int = 0
   positions: str = 'rope'
@@ -190,6 +195,24 @@ class ModelConfig:
       LayerKind(window, local if window else self.rope)
       for window in (self.windows if self.windows else (0,) * self.n_layers)
     )
+
+  def for_length(self, tokens: int) -> 'ModelConfig':
+    """The config for a run whose sequences reach `tokens` at most.
+
+    LongRoPE and dynamic NTK have other frequencies for long sequences than for
+    short ones. `transformers` decides by each batch; here a run decides once,
+    because keys in a cache are rotated already and sampling and training must
+    agree.
+    """
+    ropes = [self.rope, *([self.local_rope] if self.local_rope else [])]
+    if not any(rope.kind in frequencies.BY_WINDOW for rope in ropes):
+      return self
+    return dataclasses.replace(self, run_positions=tokens)
+
+  @property
+  def reach(self) -> int:
+    """Tokens that sequences reach at most."""
+    return self.run_positions if self.run_positions else self.max_positions
 
   def flops_per_token(self, context: float = 0.0) -> float:
     """Forward matrix-product FLOPs of one token.

@@ -262,6 +262,10 @@ KINDS: dict[str, Callable[..., tuple[np.ndarray, float]]] = {
 }
 
 
+# Kinds that look at `max_positions`.
+BY_WINDOW = ('dynamic', 'longrope')
+
+
 def _frequencies(width: int, theta: float) -> np.ndarray:
   """1 / theta^(2i / width), float32 after each of its operations.
 

@@ -96,37 +96,51 @@ def bucket(distance: Array) -> Array:
   return jnp.where(distance < exact, jnp.maximum(distance, 0), far)
 
 
-def randomised(key: Array, length: int, limit: int) -> Array:
-  """Increasing positions, a random subset of 0 .. limit - 1; `[length]` int32.
+def randomised(key: Array, segment_ids: Array, limit: int) -> Array:
+  """Increasing positions of every sequence of packed rows; `[N, S]` int32.
 
-  To train on, so that a model meets the positions of longer sequences. Ruoss et
-  al. 2023 (arXiv 2305.16843), section 3, whose released code draws them in
-  evaluation too; here a model is evaluated at 0, 1, 2 ...
+  Each sequence has a random subset of 0 .. limit - 1 of its own, whichever
+  others are in its row. To train on, so that a model meets the positions of
+  longer sequences. Ruoss et al. 2023 (arXiv 2305.16843), section 3, whose
+  released code draws them in evaluation too; here a model is evaluated at
+  0, 1, 2 ...
 
   Args:
     key: a JAX random key.
-    length: how many; at most `limit`.
+    segment_ids: `[N, S]`; 0 is padding, which gets 0.
     limit: positions there are; the longest sequence to be ready for.
 
   Raises:
-    UserError: there are not so many.
+    UserError: there may be fewer than a row has tokens.
   """
+  length = segment_ids.shape[1]
   if length > limit:
     raise UserError(
-      f'randomised positions: length={length} is above limit={limit}; raise '
-      'the limit'
+      f'randomised positions: rows of {length} tokens are above limit={limit}; '
+      'raise the limit'
     )
-  chosen = jax.random.permutation(key, limit)[:length]
-  return jnp.sort(chosen).astype(jnp.int32)
+
+  def one_row(key, segments):
+    def place(number, at):
+      mine = segments == number
+      noise = jax.random.uniform(jax.random.fold_in(key, number), (limit,))
+      # The places of the n smallest of all, n as long as the sequence.
+      rank = jnp.argsort(jnp.argsort(noise))
+      chosen = jnp.nonzero(rank < jnp.sum(mine), size=length, fill_value=0)[0]
+      return jnp.where(mine, chosen[jnp.cumsum(mine) - 1], at)
+
+    count = jnp.max(segments) + 1
+    return jax.lax.fori_loop(1, count, place, jnp.zeros_like(segments))
+
+  keys = jax.random.split(key, len(segment_ids))
+  return jax.vmap(one_row)(keys, jnp.asarray(segment_ids, jnp.int32))
 
 
 # --- Prepare and place ---
 
 
 def _angles(config, kind, positions):
-  return rope.angles(
-    kind.rope, config.head_dim, config.max_positions, positions
-  )
+  return rope.angles(kind.rope, config.head_dim, config.reach, positions)
 
 
 def _turn(x, prepared):

@@ -31,6 +31,10 @@ Params = Any
 # bfloat16 are not affected.
 PRECISION = 'highest'
 
+# Logit of an id that does not exist. Finite at any temperature from 1e-15 on,
+# so that 0 times it is 0; no probability is left of it up to 1e15.
+ABSENT = -1e20
+
 REMAT_POLICIES = {
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -270,7 +274,7 @@ def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
     out = config.logits_softcap * jnp.tanh(out / config.logits_softcap)
   if config.used_vocab:
     exists = jnp.arange(config.vocab_size) < config.used_vocab
-    out = jnp.where(exists, out, attention.MASKED)
+    out = jnp.where(exists, out, ABSENT)
   return out
 
 

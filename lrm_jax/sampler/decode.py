@@ -132,6 +132,11 @@ def generate(
   return loop.out
 
 
+# Below it, logits over the temperature are so large that their rounding is not
+# small beside 1, and log-probabilities mean nothing.
+COLDEST = 1e-3
+
+
 def draw(
   scores: Array, keys: Array, position: Array, temperature: Array
 ) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrm_jax import rng
+from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
 from lrm_jax.sampler import decode
@@ -104,7 +105,16 @@ class Sampler:
 
     Returns:
       The responses, in the order of the prompts.
+
+    Raises:
+      UserError: a prompt has an id that the model has no embedding for.
     """
+    largest = int(prompt_ids.max(initial=0))
+    if largest >= self.config.vocab_size:
+      raise UserError(
+        f'a prompt has the token id {largest}, the model only vocab_size='
+        f'{self.config.vocab_size}; leave that token out of the text'
+      )
     caps = np.broadcast_to(np.asarray(caps, np.int32), len(problem_ids))
     if caps.max(initial=0) > self.shape.max_tokens:
       raise ValueError(

@@ -14,6 +14,8 @@ class Tokenizer(Protocol):
   Attributes:
     vocab_size: ids it can produce are in `[0, vocab_size)`; a model may pad
       its embedding beyond that.
+    text_vocab_size: the same without added tokens, which no text has that does
+      not spell them.
     pad_id: fills up padded arrays; may equal one of `eos_ids`.
     eos_ids: every id that ends a response, at least one.
     special_tokens: `bos_token`, `eos_token` ... -> text, for chat templates.
@@ -21,6 +23,7 @@ class Tokenizer(Protocol):
   """
 
   vocab_size: int
+  text_vocab_size: int
   pad_id: int
   eos_ids: tuple[int, ...]
   special_tokens: Mapping[str, str]

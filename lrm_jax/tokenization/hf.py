@@ -15,6 +15,7 @@ class HFTokenizer:
 
   Attributes:
     vocab_size: largest id + 1, added tokens included.
+    text_vocab_size: likewise, without them.
     pad_id: fills up padded arrays.
     eos_ids: every id that ends a response.
     special_tokens: such as `{'eos_token': '<|im_end|>'}`, for chat templates.
@@ -39,6 +40,8 @@ class HFTokenizer:
     self._special = settings_lib.resolve(settings, self._tokenizer.token_to_id)
     # Ids may have gaps, so the count of tokens is not enough.
     self.vocab_size = 1 + max(self._tokenizer.get_vocab().values())
+    pieces = self._tokenizer.get_vocab(with_added_tokens=False)
+    self.text_vocab_size = 1 + max(pieces.values(), default=-1)
     self.pad_id = self._special.pad
     self.eos_ids = self._special.eos
     self.special_tokens = dict(settings.tokens)

@@ -18,6 +18,7 @@ class SentencePieceTokenizer:
 
   Attributes:
     vocab_size: pieces in the model.
+    text_vocab_size: the same.
     pad_id: fills up padded arrays.
     eos_ids: every id that ends a response.
     special_tokens: such as `{'eos_token': '</s>'}`, for chat templates.
@@ -44,6 +45,7 @@ class SentencePieceTokenizer:
       settings, self._piece_id, *model_ids.values()
     )
     self.vocab_size = self._processor.vocab_size()
+    self.text_vocab_size = self.vocab_size
     self.pad_id = self._special.pad
     self.eos_ids = self._special.eos
     self.chat_template = settings.chat_template

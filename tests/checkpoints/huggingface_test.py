@@ -192,6 +192,18 @@ def test_vocabulary_is_checked(tmp_path):
   assert f'{size} ids' in message and f'vocab_size={size - 1}' in message
 
 
+def test_added_tokens_may_lack_a_row(tmp_path):
+  """As in Gemma 3 of 1B, whose tokenizer has one for images, the last id."""
+  special = ('<bos>', '<eos>', '<pad>', '<image>')
+  tokenizer = base.load(tiny_tokenizer.write_hf(tmp_path, special=special))
+  rows = tokenizer.vocab_size - 1
+  assert tokenizer.encode('<image>') == [rows]
+  config = tiny.make_config(vocab_size=rows)
+  assert huggingface.fit_vocabulary(config, tokenizer) == config
+  small = tiny.make_config(vocab_size=rows - 1)
+  assert f'{rows} ids' in refusal(huggingface.fit_vocabulary, small, tokenizer)
+
+
 @pytest.mark.parametrize(
   ('changes', 'dtype', 'word'),
   [

@@ -86,7 +86,7 @@ def fake(monkeypatch):
   monkeypatch.setattr(
     loading,
     'make_sampler',
-    lambda model, flags, samples, prompts: FakeSampler(samples, prompts),
+    lambda model, flags, samples, prompts, width: FakeSampler(samples, prompts),
   )
 
 

@@ -165,7 +165,7 @@ def test_a_single_prompt_is_printed(capsys, tmp_path, monkeypatch):
 def stopped(monkeypatch):
   """Ends every run where sampling would begin, with a word about it."""
 
-  def stop(model, flag_values, *, samples, prompts):
+  def stop(model, flag_values, *, samples, prompts, width):
     dtypes = {model.params['embedding'].dtype.name, model.config.compute_dtype}
     raise UserError(f'stopped with n={samples} in {"".join(dtypes)}.')
 
@@ -196,6 +196,7 @@ def test_control_characters_are_not_printed():
     (['--input=absent.jsonl', '--output=o.jsonl'], 'no such file'),
     (['--prompt=a', '--n=0'], '--n'),
     (['--prompt=a', '--temperature=-1'], '--temperature'),
+    (['--prompt=a', '--temperature=1e-9'], '--temperature=1e-09'),
     (['--prompt=a', '--temperature=nan'], '--temperature=nan'),
     (['--prompt=a', '--max_tokens=0'], '--max_tokens'),
     (['--prompt=a', '--max_tokens=128'], "longer than the model's window"),

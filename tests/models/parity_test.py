@@ -275,3 +275,23 @@ def test_live_export_reloads(live, tmp_path, dtype):
     )
     mask = masks['right']  # What stands in padding is nobody's promise.
     np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('tokens', [20, 32, 33, 40])
+def test_live_longrope_within_and_beyond_its_first_window(tmp_path, tokens):
+  """Of 32 tokens: up to there it has other frequencies than beyond."""
+  why = 'compares with a live model of transformers'
+  pytest.importorskip('torch', reason=why)
+  pytest.importorskip('transformers', reason=why)
+  from tests.fixtures import make_parity
+
+  changes = {'original_max_position_embeddings': 32}
+  theirs = make_parity.make_model(SEED, 'phi3_longrope', **changes)
+  theirs.save_pretrained(tmp_path)
+  config, params = huggingface.load(tmp_path)
+  (row,), _, _ = make_parity.make_inputs(SEED, lengths=(tokens,))
+  expected = make_parity.reference_logits(theirs, row[None])[0]
+  config = config.for_length(tokens)
+  found = compute(config, params, *tiny.pack([[row]], tokens))[0]
+  assert np.abs(found - expected).max() <= TOLERANCE

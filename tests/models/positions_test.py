@@ -1,7 +1,6 @@
 """How attention knows order: every scheme by hand, by loops and in use."""
 
 import dataclasses
-import functools
 
 import hypothesis
 import hypothesis.strategies as st
@@ -325,37 +324,49 @@ def test_lm_infinite_keeps_the_factor_of_its_rope():
 # Randomised positions.
 
 
-@hypothesis.given(
-  seed=st.integers(0, 2**31 - 1), length=st.integers(1, 50), more=st.integers(0)
-)
-@hypothesis.settings(max_examples=25, deadline=None)
-def test_randomised_positions_increase_within_their_range(seed, length, more):
-  limit = length + more % 100
-  draw = functools.partial(
-    positions.randomised, jax.random.key(seed), length, limit
+@pytest.mark.parametrize('limit', [12, 13, 40])
+def test_randomised_positions_of_packed_rows(limit):
+  """Increasing within each sequence, below the limit; 0 for padding."""
+  segments = np.array([[1] * 5 + [2] * 7, [1] * 2 + [2] + [3] * 6 + [0] * 3])
+  found = np.asarray(
+    positions.randomised(jax.random.key(limit), segments, limit)
   )
-  found = np.asarray(draw())
-  assert found.dtype == np.int32
-  assert found.shape == (length,)
-  assert found[0] >= 0
-  assert found[-1] < limit
-  assert (np.diff(found) > 0).all()
-  np.testing.assert_array_equal(found, draw())
+  assert found.dtype == np.int32 and found.shape == segments.shape
+  assert not found[segments == 0].any()
+  for row, numbers in zip(found, segments, strict=True):
+    for number in range(1, numbers.max() + 1):
+      mine = row[numbers == number]
+      assert (np.diff(mine) > 0).all()
+      assert mine[0] >= 0 and mine[-1] < limit
+
+
+def test_all_positions_there_are():
+  segments = np.ones((3, 9), int)
+  found = positions.randomised(jax.random.key(0), segments, 9)
+  np.testing.assert_array_equal(found, [np.arange(9)] * 3)
 
 
 def test_randomised_positions_are_uniform_subsets():
-  """Of 2 out of 4 positions all six pairs occur, about as often."""
-  keys = jax.random.split(jax.random.key(0), 3000)
-  draw = jax.vmap(lambda key: positions.randomised(key, 2, 4))
-  pairs, counts = np.unique(np.asarray(draw(keys)), axis=0, return_counts=True)
-  assert pairs.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-  # Five standard deviations, (3000 * 1/6 * 5/6)^(1/2) = 20.4 each.
-  assert np.abs(counts - 500).max() < 102
+  """Of 2 out of 4 positions all six pairs occur, about as often.
+
+  In either sequence of the row, and of either pair with every other.
+  """
+  segments = np.array([[1, 1, 2, 2]] * 3000)
+  found = np.asarray(positions.randomised(jax.random.key(0), segments, 4))
+  expected = [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+  for half in (found[:, :2], found[:, 2:]):
+    pairs, counts = np.unique(half, axis=0, return_counts=True)
+    assert pairs.tolist() == expected
+    # Five standard deviations, (3000 * 1/6 * 5/6)^(1/2) = 20.4 each.
+    assert np.abs(counts - 500).max() < 102
+  both, counts = np.unique(found, axis=0, return_counts=True)
+  # Of 36, (3000 / 36)^(1/2) = 9.1 each.
+  assert len(both) == 36 and np.abs(counts - 3000 / 36).max() < 46
 
 
 def test_more_randomised_positions_than_there_are():
-  with pytest.raises(UserError, match=r'length=5 .*limit=4; raise the limit'):
-    positions.randomised(jax.random.key(0), 5, 4)
+  with pytest.raises(UserError, match=r'5 tokens .*limit=4; raise the limit'):
+    positions.randomised(jax.random.key(0), np.ones((1, 5), int), 4)
 
 
 def test_a_model_takes_randomised_positions():
@@ -363,7 +374,7 @@ def test_a_model_takes_randomised_positions():
   cfg = tiny.make_config(positions='rope')
   params = tiny.make_params(cfg)
   tokens, at, segments = tiny.pack([tiny.sequences((9,))], 9)
-  spread = positions.randomised(jax.random.key(1), 9, 64)[None]
+  spread = positions.randomised(jax.random.key(1), segments, 64)
   plain, _ = transformer.apply(cfg, params, tokens, at, segments)
   other, _ = transformer.apply(cfg, params, tokens, spread, segments)
   assert jnp.isfinite(other).all()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.models import rope
+from lrm_jax.models import positions, rope
 from lrm_jax.models.rope import Rope
+from tests.models import tiny
 
 FIXTURE = pathlib.Path(__file__).parents[1] / 'fixtures' / 'rope.npz'
 
@@ -121,6 +122,36 @@ def test_within_its_first_window_longrope_takes_the_short_factors():
   turns, factor = turns_of(which, 4, 16)
   np.testing.assert_allclose(turns, [1, 0.05])
   assert factor == 1
+
+
+def test_frequencies_are_those_of_the_run():
+  """Both kinds that depend on the window; no other config changes."""
+  original = ('original_max_position_embeddings', 8)
+  long = Rope(
+    'longrope',
+    settings=(
+      ('long_factor', (2.0,) * 4),
+      original,
+      ('short_factor', (1.0,) * 4),
+    ),
+  )
+  config = tiny.make_config(rope=long, head_dim=8, max_positions=64)
+  plain = tiny.make_config(head_dim=8, max_positions=64)
+  at = np.array([[[0, 1, 7]]])
+
+  def cos(config):
+    prepare = positions.SCHEMES['rope'].prepare
+    return np.asarray(prepare(config, config.kinds[0], at)[0])
+
+  for tokens, factor in ((8, 1.0), (9, 2.0), (64, 2.0)):
+    run = config.for_length(tokens)
+    assert run.reach == tokens and run.max_positions == 64
+    turns, _ = rope.frequencies(plain.rope, 8, 64)
+    _, scale = rope.frequencies(long, 8, tokens)
+    expected = np.cos(at[..., None] * turns / factor) * scale
+    np.testing.assert_allclose(cos(run), expected, atol=1e-6)
+  np.testing.assert_array_equal(cos(config), cos(config.for_length(64)))
+  assert plain.for_length(8) == plain and plain.reach == 64
 
 
 # Published numbers.

@@ -9,8 +9,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lrm_jax import rng
+from lrm_jax.errors import UserError
 from lrm_jax.models import transformer
 from lrm_jax.sampler import engine
 from tests import tiny
@@ -30,7 +32,7 @@ def tempting():
   return PARAMS | {'embedding': jnp.asarray(embedding)}
 
 
-def generate(config, params):
+def generate(config, params, ids=IDS, temperature=1.0):
   sampler = engine.Sampler(
     config,
     samples=8,
@@ -42,11 +44,12 @@ def generate(config, params):
   )
   return sampler.generate(
     params,
-    IDS,
+    ids,
     np.full(4, 6, np.int32),
     problem_ids=list('abcd'),
     caps=24,
     key=rng.stream(0, 'test'),
+    temperature=temperature,
   )
 
 
@@ -89,3 +92,21 @@ def test_padding_gets_no_gradient():
   slope = jax.grad(loss)(PARAMS)['embedding']
   assert not np.any(slope[USED:]) and np.isfinite(slope).all()
   assert np.any(slope[:USED])
+
+
+@pytest.mark.parametrize('temperature', [1e-3, 1.0, 1e6])
+def test_any_temperature_leaves_padding_out(temperature):
+  found = generate(MASKED, tempting(), temperature=temperature)
+  assert found.response_ids.max() < USED
+  assert np.isfinite(found.logp).all()
+  _, entropy = transformer.token_logp(
+    MASKED, PARAMS, hidden_of(PARAMS), IDS, temperature=temperature
+  )
+  assert np.isfinite(entropy).all() and entropy.max() < np.log(USED) + 1e-3
+
+
+def test_a_prompt_with_an_id_that_has_no_row_is_refused():
+  ids = IDS.copy()
+  ids[2, 3] = VOCAB
+  with pytest.raises(UserError, match=f'token id {VOCAB}, .*={VOCAB};'):
+    generate(MASKED, PARAMS, ids)
