@@ -127,8 +127,10 @@ def test_within_its_first_window_longrope_takes_the_short_factors():
 def test_frequencies_are_those_of_the_run():
   """Both kinds that depend on the window; no other config changes."""
   original = ('original_max_position_embeddings', 8)
+  plain = tiny.make_config(head_dim=8, max_positions=64)
   long = Rope(
     'longrope',
+    plain.rope.theta,
     settings=(
       ('long_factor', (2.0,) * 4),
       original,
@@ -136,7 +138,6 @@ def test_frequencies_are_those_of_the_run():
     ),
   )
   config = tiny.make_config(rope=long, head_dim=8, max_positions=64)
-  plain = tiny.make_config(head_dim=8, max_positions=64)
   at = np.array([[[0, 1, 7]]])
 
   def cos(config):
