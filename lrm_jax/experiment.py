@@ -24,6 +24,7 @@ from lrm_jax import (
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
+from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
 from lrm_jax.objectives import curricula
@@ -124,7 +125,7 @@ def load_model(
   loaded, params = huggingface.load(
     directory, param_dtype=config.model.param_dtype
   )
-  model = dataclasses.replace(
+  model = presets.change(
     loaded, **{k: v for k, v in config.model.items() if k != 'path'}
   )
   tokenizer = tokenization.load(directory)

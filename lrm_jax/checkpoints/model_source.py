@@ -115,7 +115,7 @@ def _of_run(directory: pathlib.Path, step: int | None) -> Source:
   else:
     origin = _origin(directory, model['path'])
     config = huggingface.read_config(origin)
-  config = dataclasses.replace(config, **_changes(directory, model))
+  config = presets.change(config, **_changes(directory, model))
   step, stored = orbax_models.open_run(directory, step)
   return Source(
     'run',

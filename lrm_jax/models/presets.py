@@ -4,6 +4,7 @@ Everything else is a number of one model and comes from its config.json
 (`checkpoints/config_json.py`) or from a config.
 """
 
+import dataclasses
 from typing import Any
 
 from lrm_jax.models.config import Experts, ModelConfig
@@ -39,6 +40,17 @@ def build(family: str = 'lrm', **fields: Any) -> ModelConfig:
     **fields: of `ModelConfig`; `rope`, `local_rope` and `experts` as dicts of
       their own fields, the settings of a rope as a dict too.
   """
+  return ModelConfig(**{'family': family} | PRESETS[family] | _read(fields))
+
+
+def change(config: ModelConfig, **fields: Any) -> ModelConfig:
+  """A config with other values in place of its own, plain as in `build`."""
+  return dataclasses.replace(config, **_read(fields))
+
+
+def _read(fields: dict[str, Any]) -> dict[str, Any]:
+  """Plain values as those of `ModelConfig`."""
+  fields = dict(fields)
   for name in ('rope', 'local_rope'):
     if name in fields and fields[name] is not None:
       rope = dict(fields[name])
@@ -50,7 +62,7 @@ def build(family: str = 'lrm', **fields: Any) -> ModelConfig:
     fields['experts'] = Experts(**fields['experts'])
   if 'windows' in fields:
     fields['windows'] = tuple(fields['windows'])
-  return ModelConfig(**{'family': family} | PRESETS[family] | fields)
+  return fields
 
 
 def _hashable(value: Any) -> Any:

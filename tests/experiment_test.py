@@ -1,0 +1,62 @@
+"""What a config says of the model that training starts from."""
+
+import pathlib
+
+import pytest
+
+from lrm_jax import configuration, experiment
+from lrm_jax.checkpoints import huggingface
+from lrm_jax.models.rope import Rope
+from tests import bits
+
+TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
+NTK = {'kind': 'ntk', 'theta': 1e4, 'settings': {'factor': 2.0}}
+
+
+def load(**changes):
+  config = configuration.load(TINY / 'grpo.py', [])
+  with config.unlocked():
+    config.model.update(changes)
+  return experiment.load_model(config)
+
+
+def test_a_checkpoint_as_it_is():
+  model, _, tokenizer = load()
+  assert (model.family, model.rope) == ('qwen2', Rope(theta=1e4))
+  assert tokenizer.vocab_size <= model.vocab_size
+  assert model.run_positions == 0
+
+
+@pytest.mark.parametrize(
+  ('changes', 'name', 'value'),
+  [
+    ({'rope': NTK}, 'rope', Rope('ntk', 1e4, 1.0, (('factor', 2.0),))),
+    ({'positions': 'nope'}, 'positions', 'nope'),
+    ({'max_positions': 4096}, 'max_positions', 4096),
+    (
+      {'positions': 'lm_infinite', 'trained_positions': 512},
+      'trained_positions',
+      512,
+    ),
+  ],
+)
+def test_positions_of_a_checkpoint_may_be_others(
+  tmp_path, changes, name, value
+):
+  """The same weights; as a model of our own they are exported, too."""
+  model, params, tokenizer = load(family='lrm', **changes)
+  assert getattr(model, name) == value
+  huggingface.save(tmp_path / 'model', model, params, tokenizer)
+  again, found = huggingface.load(tmp_path / 'model')
+  assert getattr(again, name) == value
+  bits.assert_same(found, params)
+
+
+def test_frequencies_for_the_length_of_the_run():
+  """The prompt and the longest response of training or evaluation."""
+  settings = {'factor': 2.0, 'original_max_position_embeddings': 256}
+  rope = {'kind': 'dynamic', 'theta': 1e4, 'settings': settings}
+  config = configuration.load(TINY / 'grpo.py', [])
+  model, _, _ = load(family='lrm', rope=rope)
+  longest = max(config.train.max_tokens, config.eval.max_tokens)
+  assert model.reach == config.data.max_prompt_tokens + longest
