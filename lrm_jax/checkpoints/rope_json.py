@@ -18,6 +18,9 @@ from lrm_jax.models.rope import Rope, frequencies
 _KINDS = {'su': 'longrope'}
 # Not settings of the kind.
 _COMMON = ('rope_type', 'type', 'rope_theta', 'partial_rotary_factor')
+# Of YaRN, in files such as that of DeepSeek-R1-0528-Qwen3-8B: transformers, which
+# the model is compared with, reads `attention_factor` and passes over this.
+_NOT_READ = ('attn_factor',)
 _ORIGINAL = 'original_max_position_embeddings'
 _SHARE = 'partial_rotary_factor'
 _STRETCHED = ('yarn', 'llama3', 'longrope')
@@ -67,6 +70,7 @@ def _parse(where: str, group: dict[str, Any], context: dict[str, Any]) -> Rope:
     name: tuple(value) if isinstance(value, list) else value
     for name, value in group.items()
     if name not in _COMMON and value is not None
+    if not (kind == 'yarn' and name in _NOT_READ)
   }
   window = context['max_position_embeddings']
   if kind == 'dynamic':
