@@ -36,6 +36,7 @@ NOT_OURS_TO_STATE = (
   'scan_unroll',
 )
 _LOCAL_THETA = 'rope_local_base_freq'
+_SHARE = 'partial_rotary_factor'
 # A file may not ask for more than any model has: layers and experts are listed
 # and frequencies computed before a single tensor is looked at.
 _LARGEST = 2**30
@@ -72,6 +73,9 @@ def _parse(path, stated, settings) -> ModelConfig:
     'quantization_config': (None,),
     family.activation[0]: (family.activation[1],),
   }
+  if name != 'phi3':
+    # Within the rope group, `_rope` looks at it.
+    supported[_SHARE] = (None, 1)
   _check_supported(path, stated, supported | family.supported)
   values = {f.ours: _value(path, stated, f) for f in family.fields}
   if 'head_dim' not in values:
@@ -272,7 +276,7 @@ def _ropes(
     'max_position_embeddings': values['max_positions'],
     'head_dim': values['head_dim'],
   }
-  for name in ('original_max_position_embeddings', 'partial_rotary_factor'):
+  for name in ('original_max_position_embeddings', _SHARE):
     if name in stated and family.model_type == 'phi3':
       context[name] = stated[name]
   group, name = {}, 'rope_parameters'
@@ -317,6 +321,9 @@ def _render_ropes(config: ModelConfig, family: Family) -> dict[str, Any]:
   name = 'original_max_position_embeddings'
   if config.rope.kind == 'longrope' and family.model_type == 'phi3':
     fields[name] = fields['rope_scaling'].pop(name)
+  if family.model_type != 'phi3' and _SHARE in fields:
+    # Nobody would read it; `_check_said` names what is not said then.
+    del fields[_SHARE]
   if config.local_rope is not None:
     fields[_LOCAL_THETA] = config.local_rope.theta
   return fields

@@ -7,7 +7,7 @@ import pytest
 
 from lrm_jax import main
 from lrm_jax.checkpoints import config_json, huggingface
-from tests.checkpoints.config_json_test import read, write
+from tests.checkpoints.config_json_test import VARIANTS, read, write
 from tests.checkpoints.hf_models import FIXTURES, edit_config, refusal
 
 NAN, INFINITY = float('nan'), float('inf')
@@ -111,6 +111,29 @@ def test_rotary_positions_that_are_none(tmp_path, name, group, word):
 def test_the_trained_window_of_phi3(tmp_path):
   message = refuse(tmp_path, 'phi3_longrope', **{ORIGINAL: 1})
   assert f'{ORIGINAL}=1 must be above 1' in message
+
+
+@pytest.mark.parametrize(
+  'variant', [name for name in VARIANTS if not name.startswith('phi3')]
+)
+@pytest.mark.parametrize('group', [{}, {'rope_type': 'linear', 'factor': 2.0}])
+def test_a_share_of_the_head_that_only_phi3_has(tmp_path, variant, group):
+  changes = {'rope_parameters': group, 'partial_rotary_factor': 0.5}
+  message = refuse(tmp_path, variant, **changes)
+  assert 'partial_rotary_factor=0.5 is not supported' in message
+  assert 'null or 1' in message
+  fields = json.loads((FIXTURES / variant / 'config.json').read_text())
+  expected = read(variant)
+  for whole in (None, 1, 1.0):
+    path = write(tmp_path, **fields | {'partial_rotary_factor': whole})
+    assert config_json.parse(path) == expected
+
+
+def test_a_share_in_its_group(tmp_path):
+  group = {'rope_type': 'proportional', 'partial_rotary_factor': 0.5}
+  fields = json.loads((FIXTURES / 'qwen3' / 'config.json').read_text())
+  path = write(tmp_path, **fields | {'rope_parameters': group})
+  assert config_json.parse(path).rope.settings == (('share', 0.5),)
 
 
 @pytest.mark.parametrize('name', ['full_attention', 'sliding_attention'])
