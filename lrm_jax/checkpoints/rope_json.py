@@ -18,8 +18,8 @@ from lrm_jax.models.rope import Rope, frequencies
 _KINDS = {'su': 'longrope'}
 # Not settings of the kind.
 _COMMON = ('rope_type', 'type', 'rope_theta', 'partial_rotary_factor')
-# Of YaRN, in files such as that of DeepSeek-R1-0528-Qwen3-8B: transformers, which
-# the model is compared with, reads `attention_factor` and passes over this.
+# Of YaRN, in files such as that of DeepSeek-R1-0528-Qwen3-8B: transformers,
+# whose numbers ours are to be, reads `attention_factor` and passes over this.
 _NOT_READ = ('attn_factor',)
 _ORIGINAL = 'original_max_position_embeddings'
 _SHARE = 'partial_rotary_factor'

@@ -32,18 +32,23 @@ class Weights:
   No file stays open, and no more than a few megabytes are held.
 
   Args:
-    directory: holds `model.safetensors`, or else an index and its shards.
+    directory: holds `model.safetensors`, or an index and its shards.
 
   Raises:
-    UserError: no such file, only pickles, a file that is damaged, or shards
-      that are not those of the index.
+    UserError: no such file or both, only pickles, a file that is damaged, or
+      shards that are not those of the index.
   """
 
   def __init__(self, directory: pathlib.Path):
     self.directory = directory
     self._tensors: dict[str, tensor_files.Stored] = {}
-    # Like transformers: one whole file outranks shards.
     if (directory / FILE).exists():
+      # Either may be what is left of another model.
+      if (directory / INDEX).exists():
+        raise UserError(
+          f'{directory}: holds {FILE} and {INDEX}, and only one of them can be '
+          'meant; remove the other'
+        )
       self._tensors = tensor_files.read_header(directory / FILE)
       return
     if not (directory / INDEX).exists():

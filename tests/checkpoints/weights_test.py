@@ -134,6 +134,19 @@ def test_shards_are_read(untied):
   bits.assert_same(huggingface.load(untied)[1], expected)
 
 
+def test_one_file_beside_shards(untied):
+  """Nobody can tell which of them is meant."""
+  content = (untied / weights.FILE).read_bytes()
+  index = write_shards(untied)
+  (untied / weights.FILE).write_bytes(content)
+  for call in (huggingface.load, huggingface.stored_dtype):
+    message = refusal(call, untied)
+    assert f'{untied}: holds {weights.FILE} and {weights.INDEX}' in message
+    assert 'remove the other' in message
+  index.unlink()
+  huggingface.load(untied)
+
+
 def test_shards_that_are_absent_or_repeat_a_tensor(untied):
   write_shards(untied)
   first, second = sorted(untied.glob('model-*'))
