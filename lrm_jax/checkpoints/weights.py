@@ -22,6 +22,9 @@ INDEX = 'model.safetensors.index.json'
 # What transformers has, in bytes.
 SHARD = 5 * 10**9
 
+# What old versions of transformers stored of Llama beside the weights, and new
+# ones pass over: rotary frequencies, which follow from config.json.
+BUFFER = re.compile(r'model\.layers\.[0-9]+\.self_attn\.rotary_emb\.inv_freq')
 _SHARD_NAME = 'model-{:05}-of-{:05}.safetensors'
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
 
@@ -70,7 +73,11 @@ class Weights:
 
   def dtype(self) -> str:
     """The dtype that holds all tensors exactly."""
-    stored = {tensor.dtype for tensor in self._tensors.values()}
+    stored = {
+      tensor.dtype
+      for name, tensor in self._tensors.items()
+      if not BUFFER.fullmatch(name)
+    }
     for name, code in tensor_files.CODES.items():
       if stored == {code}:
         return name
