@@ -37,6 +37,11 @@ NOT_OURS_TO_STATE = (
   'scan_unroll',
 )
 _LOCAL_THETA = 'rope_local_base_freq'
+_SHARE = 'partial_rotary_factor'
+# A file may not ask for more than any model has: layers and experts are listed
+# and frequencies computed before a single tensor is looked at.
+_LARGEST = 2**30
+_LIMITS = {'n_layers': 1000, 'count': 4096, 'head_dim': 2**16}
 
 
 def parse(path: pathlib.Path, **settings: Any) -> ModelConfig:
@@ -69,13 +74,21 @@ def _parse(path, stated, settings) -> ModelConfig:
     'quantization_config': (None,),
     family.activation[0]: (family.activation[1],),
   }
+  if name != 'phi3':
+    # Within the rope group, `_rope` looks at it.
+    supported[_SHARE] = (None, 1)
   _check_supported(path, stated, supported | family.supported)
   values = {f.ours: _value(path, stated, f) for f in family.fields}
   if 'head_dim' not in values:
     values['head_dim'] = _head_dim(path, stated)
+  if values['head_dim'] % 2:
+    raise UserError(
+      f'{path}: head_dim={values["head_dim"]} is odd; rotary positions need an '
+      'even head_dim'
+    )
   if name == 'qwen3_moe':
     values['experts'] = _experts(path, stated)
-  rope, local = _ropes(path, stated, family, values['max_positions'])
+  rope, local = _ropes(path, stated, family, values)
   return ModelConfig(
     family=name,
     **presets.PRESETS[name],
@@ -206,14 +219,20 @@ def _value(path: pathlib.Path, stated: dict[str, Any], field: Field) -> Any:
     return 0.0
   if value is None and isinstance(field.default, str):
     return _value(path, stated, Field(field.ours, field.default))
-  if type(value) not in field.types or (value <= 0 and bool not in field.types):
-    allowed = 'true or false'
-    if bool not in field.types:
-      allowed = f'a positive {field.types[-1].__name__}'
+  is_flag, limit = bool in field.types, _limit(field.ours)
+  # No NaN is within any bounds.
+  if type(value) not in field.types or not (is_flag or 0 < value <= limit):
+    allowed = f'a positive {field.types[-1].__name__}, at most {limit}'
     raise UserError(
-      f'{path}: {field.theirs}={json.dumps(value)} must be {allowed}'
+      f'{path}: {field.theirs}={json.dumps(value)} must be '
+      f'{"true or false" if is_flag else allowed}; give the config.json of a '
+      'model'
     )
   return value
+
+
+def _limit(ours: str) -> int:
+  return _LIMITS[ours] if ours in _LIMITS else _LARGEST
 
 
 def _head_dim(path: pathlib.Path, stated: dict[str, Any]) -> int:
@@ -225,6 +244,11 @@ def _head_dim(path: pathlib.Path, stated: dict[str, Any]) -> int:
     raise UserError(
       f'{path}: hidden_size={width} is not a multiple of '
       f'num_attention_heads={heads}; state head_dim'
+    )
+  if width // heads > _LIMITS['head_dim']:
+    raise UserError(
+      f'{path}: hidden_size={width} is more than {_LIMITS["head_dim"]} for '
+      f'each of num_attention_heads={heads}; give the config.json of a model'
     )
   return width // heads
 
@@ -242,14 +266,18 @@ def _experts(path: pathlib.Path, stated: dict[str, Any]) -> Experts:
 
 
 def _ropes(
-  path: pathlib.Path, stated: dict[str, Any], family: Family, window: int
+  path: pathlib.Path,
+  stated: dict[str, Any],
+  family: Family,
+  values: dict[str, Any],
 ) -> tuple[Rope, Rope | None]:
   """(of layers without a window, of those with one where it differs)."""
   context = {
     'rope_theta': _or(stated, 'rope_theta', family.rope_theta),
-    'max_position_embeddings': window,
+    'max_position_embeddings': values['max_positions'],
+    'head_dim': values['head_dim'],
   }
-  for name in ('original_max_position_embeddings', 'partial_rotary_factor'):
+  for name in ('original_max_position_embeddings', _SHARE):
     if name in stated and family.model_type == 'phi3':
       context[name] = stated[name]
   group, name = {}, 'rope_parameters'
@@ -258,18 +286,25 @@ def _ropes(
     if key in stated and stated[key] is not None:
       group, name = stated[key], key
   where = f'{path}: {name}'
-  if not isinstance(group, dict):
-    raise UserError(f'{where}={json.dumps(group)} must be an object or null')
+  _check_group(where, group)
   if family.model_type != 'gemma3_text':
     return _rope(where, group, context, family), None
   local = {'rope_theta': _or(stated, _LOCAL_THETA, 1e4)}
   if 'full_attention' in group or 'sliding_attention' in group:
-    local |= _or(group, 'sliding_attention', {})
+    sliding = _or(group, 'sliding_attention', {})
     group = _or(group, 'full_attention', {})
+    _check_group(f'{where}.sliding_attention', sliding)
+    _check_group(f'{where}.full_attention', group)
+    local |= sliding
   return (
     _rope(where, group, context, family),
     _rope(f'{path}: {_LOCAL_THETA}', local, context, family),
   )
+
+
+def _check_group(where: str, group: Any) -> None:
+  if not isinstance(group, dict):
+    raise UserError(f'{where}={json.dumps(group)} must be an object or null')
 
 
 def _rope(where, group, context, family):
@@ -287,6 +322,9 @@ def _render_ropes(config: ModelConfig, family: Family) -> dict[str, Any]:
   name = 'original_max_position_embeddings'
   if config.rope.kind == 'longrope' and family.model_type == 'phi3':
     fields[name] = fields['rope_scaling'].pop(name)
+  if family.model_type != 'phi3' and _SHARE in fields:
+    # Nobody would read it; `_check_said` names what is not said then.
+    del fields[_SHARE]
   if config.local_rope is not None:
     fields[_LOCAL_THETA] = config.local_rope.theta
   return fields
@@ -309,10 +347,28 @@ def _parse_own(path, stated, settings) -> ModelConfig:
   known -= set(NOT_OURS_TO_STATE)
   for name in known - stated.keys():
     raise UserError(f'{path}: no field {name}; export the model again')
+  fields = {n: stated[n] for n in known}
+  for kind, said in ((ModelConfig, fields), (Experts, fields['experts'])):
+    for field in dataclasses.fields(kind) if isinstance(said, dict) else ():
+      if field.name in said and field.type in (int, float, bool, str):
+        _check_own(f'{path}: {field.name}', said[field.name], field)
   try:
-    return presets.build(**{n: stated[n] for n in known} | settings)
-  except (TypeError, ValueError) as error:
+    return presets.build(**fields | settings)
+  except (TypeError, ValueError, KeyError, ArithmeticError) as error:
     raise UserError(f'{path}: {error}; export the model again') from error
+
+
+def _check_own(where: str, value: Any, field: dataclasses.Field) -> None:
+  kinds, limit = (field.type,), _limit(field.name)
+  if field.type is float:
+    kinds = (int, float)
+  is_number = field.type in (int, float)
+  if type(value) not in kinds or (is_number and not 0 <= value <= limit):
+    allowed = f' from 0 to {limit}' if is_number else ''
+    raise UserError(
+      f'{where}={json.dumps(value)} must be of type {field.type.__name__}'
+      f'{allowed}; export the model again'
+    )
 
 
 def _or(stated: dict[str, Any], name: str, default: Any) -> Any:

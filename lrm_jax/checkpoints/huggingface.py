@@ -223,7 +223,11 @@ def _check_names(
 ) -> None:
   names = weights.names()
   missing = sorted(set(wanted) - names)
-  unread = names - set(wanted)
+  unread = {
+    name
+    for name in names - set(wanted)
+    if not weights_lib.BUFFER.fullmatch(name)
+  }
   # A tied head may be stored as well; `_check_tied` reads it.
   if config.tie_embeddings:
     unread.discard(key_maps.HEAD)

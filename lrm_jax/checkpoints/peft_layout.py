@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from lrm_jax import jsonl
-from lrm_jax.checkpoints import key_maps
+from lrm_jax.checkpoints import key_maps, replacing
 from lrm_jax.checkpoints.key_maps import Slot
 from lrm_jax.checkpoints.weights import first
 from lrm_jax.errors import UserError
@@ -52,34 +52,27 @@ def save(
   adapters: Params,
   base: str,
 ) -> None:
-  """Writes adapters; earlier ones there are replaced.
+  """Writes adapters; other processes see all of them or none.
 
   Args:
-    directory: made where there is none.
+    directory: made where there is none; earlier adapters there are replaced.
     config: the architecture.
     lora: what the adapters were made with.
     adapters: NumPy or JAX arrays.
     base: what `base_model_name_or_path` shall say.
 
   Raises:
-    UserError: the directory cannot be written.
+    UserError: the directory cannot be written, or holds something else. It is
+      untouched then.
   """
-  directory = pathlib.Path(directory)
-  part = directory / f'.{FILE}.part'
   content = safetensors.numpy.save(
     _export(config, lora, adapters), metadata={'format': 'pt'}
   )
-  try:
-    directory.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(content)
-    os.replace(part, directory / FILE)
-  except OSError as error:
-    raise UserError(
-      f'{directory}: cannot be written ({error.strerror}); give a place with '
-      'room where you may write'
-    ) from error
   stated = {'base_model_name_or_path': base, 'inference_mode': True}
-  jsonl.write_json(directory / CONFIG, stated | _render(config, lora))
+  place = pathlib.Path(directory)
+  with replacing.replacing(place, replacing.ADAPTER) as part:
+    (part / FILE).write_bytes(content)
+    jsonl.write_json(part / CONFIG, stated | _render(config, lora))
 
 
 def load(

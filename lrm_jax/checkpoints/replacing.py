@@ -1,32 +1,77 @@
-"""A model directory that takes the place of an earlier one, all or nothing."""
+"""A directory that takes the place of an earlier one, all or nothing."""
 
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lrm_jax.checkpoints import weights
 from lrm_jax.errors import UserError
 
-# What an earlier model may consist of.
-_ENDINGS = ('.json', '.safetensors', '.model', '.jinja')
-_NAMES = ('merges.txt', 'README.md')
 # The folder of parameters that orbax wrote, and its mark.
 PARAMS = 'params'
 MARK = '_METADATA'
 
 
+class Kind(NamedTuple):
+  """What an earlier directory may consist of: whatever else there is, is kept.
+
+  Attributes:
+    names: of its files.
+    marks: those of them without which it is something else.
+  """
+
+  names: frozenset[str]
+  marks: frozenset[str]
+
+
+# Of cards and of Git, in whatever comes from the Hub.
+_CARDS = ('README.md', '.gitattributes')
+MODEL = Kind(
+  frozenset(
+    (
+      *_CARDS,
+      weights.FILE,
+      weights.INDEX,
+      'config.json',
+      'generation_config.json',
+      # Of `lrm convert`.
+      'summary.json',
+      # Tokenizers: `tokenization/settings.py` and what else transformers has.
+      'tokenizer.json',
+      'tokenizer.model',
+      'tokenizer_config.json',
+      'special_tokens_map.json',
+      'added_tokens.json',
+      'vocab.json',
+      'merges.txt',
+      'spiece.model',
+      'chat_template.jinja',
+      'chat_template.json',
+    )
+  ),
+  frozenset((weights.FILE, weights.INDEX)),
+)
+_ADAPTER = ('adapter_config.json', 'adapter_model.safetensors')
+ADAPTER = Kind(frozenset((*_CARDS, *_ADAPTER)), frozenset(_ADAPTER))
+_SHARD = re.compile(r'model-[0-9]+-of-[0-9]+\.safetensors')
+
+
 @contextlib.contextmanager
-def replacing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+def replacing(
+  directory: pathlib.Path, kind: Kind = MODEL
+) -> Iterator[pathlib.Path]:
   """A hidden directory beside `directory` that is moved there when complete.
 
   Raises:
-    UserError: there is something there that is not a model, or it cannot be
-      written. What was there before is untouched then.
+    UserError: there is something there that is not of this kind, or it cannot
+      be written. What was there before is untouched then.
   """
   directory = directory.resolve()
-  check(directory)
+  check(directory, kind)
   part, old = (
     directory.with_name(f'.{directory.name}.{os.getpid()}.{end}')
     for end in ('part', 'old')
@@ -54,27 +99,33 @@ def replacing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     shutil.rmtree(part, ignore_errors=True)
 
 
-def check(directory: pathlib.Path) -> None:
-  """Only an empty directory or an earlier model may be overwritten.
+def check(directory: pathlib.Path, kind: Kind = MODEL) -> None:
+  """Only an empty directory or an earlier one of its kind may be overwritten.
 
   Raises:
-    UserError: it is something else.
+    UserError: it is something else, or holds a file of somebody else.
   """
   if directory.exists() and not directory.is_dir():
     raise UserError(f'{directory}: is a file; give a new or empty directory')
-  names = []
-  if directory.exists():
-    names = sorted(path.name for path in directory.iterdir())
-  marks = {weights.FILE, weights.INDEX}
-  if (directory / PARAMS / MARK).exists():
-    marks.add(PARAMS)
-  others = [
-    name
-    for name in names
-    if not name.endswith(_ENDINGS) and name not in (*_NAMES, *marks)
-  ]
-  if others or (names and not marks & set(names)):
+  paths = sorted(directory.iterdir()) if directory.exists() else []
+  others = [path.name for path in paths if not _is_known(path, kind)]
+  if not others and not any(_is_mark(path, kind) for path in paths):
+    others = [path.name for path in paths]
+  if others:
     raise UserError(
-      f'{directory}: holds {weights.first(others if others else names)}, which '
-      'would be lost; give a new or empty directory'
+      f'{directory}: holds {weights.first(others)}, which would be lost; give '
+      'a new or empty directory'
     )
+
+
+def _is_known(path: pathlib.Path, kind: Kind) -> bool:
+  if path.is_dir():
+    return _is_mark(path, kind)
+  is_shard = kind is MODEL and _SHARD.fullmatch(path.name)
+  return path.name in kind.names or bool(is_shard)
+
+
+def _is_mark(path: pathlib.Path, kind: Kind) -> bool:
+  if path.is_dir():
+    return kind is MODEL and path.name == PARAMS and (path / MARK).exists()
+  return path.name in kind.marks

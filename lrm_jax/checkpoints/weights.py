@@ -22,6 +22,9 @@ INDEX = 'model.safetensors.index.json'
 # What transformers has, in bytes.
 SHARD = 5 * 10**9
 
+# What old versions of transformers stored of Llama beside the weights, and new
+# ones pass over: rotary frequencies, which follow from config.json.
+BUFFER = re.compile(r'model\.layers\.[0-9]+\.self_attn\.rotary_emb\.inv_freq')
 _SHARD_NAME = 'model-{:05}-of-{:05}.safetensors'
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
 
@@ -32,18 +35,23 @@ class Weights:
   No file stays open, and no more than a few megabytes are held.
 
   Args:
-    directory: holds `model.safetensors`, or else an index and its shards.
+    directory: holds `model.safetensors`, or an index and its shards.
 
   Raises:
-    UserError: no such file, only pickles, a file that is damaged, or shards
-      that are not those of the index.
+    UserError: no such file or both, only pickles, a file that is damaged, or
+      shards that are not those of the index.
   """
 
   def __init__(self, directory: pathlib.Path):
     self.directory = directory
     self._tensors: dict[str, tensor_files.Stored] = {}
-    # Like transformers: one whole file outranks shards.
     if (directory / FILE).exists():
+      # Either may be what is left of another model.
+      if (directory / INDEX).exists():
+        raise UserError(
+          f'{directory}: holds {FILE} and {INDEX}, and only one of them can be '
+          'meant; remove the other'
+        )
       self._tensors = tensor_files.read_header(directory / FILE)
       return
     if not (directory / INDEX).exists():
@@ -65,7 +73,11 @@ class Weights:
 
   def dtype(self) -> str:
     """The dtype that holds all tensors exactly."""
-    stored = {tensor.dtype for tensor in self._tensors.values()}
+    stored = {
+      tensor.dtype
+      for name, tensor in self._tensors.items()
+      if not BUFFER.fullmatch(name)
+    }
     for name, code in tensor_files.CODES.items():
       if stored == {code}:
         return name

@@ -11,6 +11,13 @@ from typing import Any
 from lrm_jax.errors import UserError
 
 _FULL, _SLIDING = 'full_attention', 'sliding_attention'
+# In tokens, as long as any number of a config.json.
+_LONGEST = 2**30
+# What a rule counts layers by, and the least that it may be.
+_COUNTS = {
+  'after_layers': ('max_window_layers', 0),
+  'but_every_sixth': ('sliding_window_pattern', 1),
+}
 
 
 def _none(stated: dict[str, Any], layer: int) -> bool:
@@ -78,11 +85,14 @@ def parse(
   Raises:
     UserError: a field that is wrong, or asks for another kind of layer.
   """
-  is_local = [RULES[rule](stated, layer) for layer in range(layers)]
   # The flag outranks the list, which files of these families carry anyway.
   is_off = rule in ('if_used', 'after_layers') and not _if_used(stated, 0)
   types = stated['layer_types'] if 'layer_types' in stated else None
-  if types is not None:
+  if types is None:
+    if not is_off:
+      _check_count(where, stated, rule)
+    is_local = [RULES[rule](stated, layer) for layer in range(layers)]
+  else:
     allowed = (_FULL,) if rule == 'none' or is_off else (_FULL, _SLIDING)
     if not isinstance(types, list) or len(types) != layers:
       raise UserError(
@@ -99,12 +109,24 @@ def parse(
   window = stated['sliding_window'] if 'sliding_window' in stated else default
   if not any(is_local) or window is None:
     return ()
-  if type(window) is not int or window <= 0:
+  if type(window) is not int or not 0 < window <= _LONGEST:
     raise UserError(
-      f'{where}: sliding_window={json.dumps(window)} must be a positive int or '
-      'null'
+      f'{where}: sliding_window={json.dumps(window)} must be a positive int, '
+      f'at most {_LONGEST}, or null'
     )
   return tuple(window * local for local in is_local)
+
+
+def _check_count(where: str, stated: dict[str, Any], rule: str) -> None:
+  """The number that a rule goes by, where the file states it."""
+  if rule not in _COUNTS or _COUNTS[rule][0] not in stated:
+    return
+  name, least = _COUNTS[rule]
+  if type(stated[name]) is not int or stated[name] < least:
+    raise UserError(
+      f'{where}: {name}={json.dumps(stated[name])} must be an int, at least '
+      f'{least}; give the config.json of a model'
+    )
 
 
 def render(windows: tuple[int, ...], rule: str, layers: int) -> dict[str, Any]:

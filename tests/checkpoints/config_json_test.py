@@ -321,3 +321,32 @@ def test_rotary_positions_of_every_kind(tmp_path, family, kind):
   tables = [rope.frequencies(c.rope, width, window) for c in (config, found)]
   assert tables[0][0].tolist() == tables[1][0].tolist()
   assert tables[0][1] == tables[1][1]
+
+
+def test_r1_0528_qwen3(tmp_path):
+  """Its rope_scaling has what transformers does not read."""
+  published = {
+    'rope_type': 'yarn',
+    'factor': 4.0,
+    'original_max_position_embeddings': 32768,
+    'attn_factor': 0.8782488562869419,
+  }
+  fields = json.loads((FIXTURES / 'qwen3' / 'config.json').read_text())
+  fields |= {
+    'max_position_embeddings': 131072,
+    'rope_parameters': None,
+    'rope_scaling': published,
+    'rope_theta': 1000000,
+  }
+  config = config_json.parse(write(tmp_path, **fields))
+  assert config.rope == Rope(
+    'yarn',
+    1e6,
+    settings=(('factor', 4.0), ('original_max_position_embeddings', 32768)),
+  )
+  # 0.1 ln 4 + 1, as of any YaRN that states no attention_factor.
+  _, factor = rope.frequencies(config.rope, config.head_dim, 131072)
+  assert factor == pytest.approx(1.1386294)
+  fields['rope_scaling'] = published | {'rope_type': 'linear'}
+  message = refusal(config_json.parse, write(tmp_path, **fields))
+  assert 'attn_factor' in message

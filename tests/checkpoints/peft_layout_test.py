@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from lrm_jax import jsonl
 from lrm_jax.checkpoints import huggingface, peft_layout
 from lrm_jax.models import lora as lora_lib
 from lrm_jax.models import transformer
@@ -261,7 +262,46 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
   message = refusal(
     peft_layout.save, tmp_path / 'file', CONFIG, SOME, adapters, 'base'
   )
-  assert 'cannot be written' in message
+  assert 'file: is a file' in message
+
+
+def test_adapters_appear_whole_or_not_at_all(directory, monkeypatch):
+  before = bits.digests(directory)
+  adapters = trained(SOME, PARAMS, seed=9)
+  write = jsonl.write_json
+
+  def fail(path, value):
+    assert bits.digests(directory) == before
+    if path.name == 'adapter_config.json':
+      raise OSError(28, 'No space left on device')
+    write(path, value)
+
+  monkeypatch.setattr(jsonl, 'write_json', fail)
+  for place in (directory, directory.with_name('new')):
+    message = refusal(peft_layout.save, place, CONFIG, SOME, adapters, 'base')
+    assert 'cannot be written' in message and 'No space left' in message
+  assert bits.digests(directory) == before
+  assert [p.name for p in directory.parent.iterdir()] == [directory.name]
+
+
+@pytest.mark.parametrize(
+  'name', ['model.safetensors', 'results.json', 'tokenizer.json', 'params/']
+)
+def test_other_files_beside_adapters_are_kept(directory, name):
+  path = directory / name
+  path.mkdir() if name.endswith('/') else path.write_text('{}')
+  before = bits.digests(directory)
+  adapters = trained(SOME, PARAMS, seed=9)
+  message = refusal(peft_layout.save, directory, CONFIG, SOME, adapters, 'base')
+  assert f'holds {path.name}, which would be lost' in message
+  assert bits.digests(directory) == before and path.exists()
+
+
+def test_a_card_beside_adapters_goes_with_them(directory):
+  (directory / 'README.md').write_text('')
+  adapters = trained(SOME, PARAMS, seed=9)
+  peft_layout.save(directory, CONFIG, SOME, adapters, 'base')
+  assert not (directory / 'README.md').exists()
 
 
 # --- Live: needs torch, transformers and peft ---

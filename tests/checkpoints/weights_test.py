@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
 from lrm_jax.checkpoints import huggingface, tensor_files, weights
 from tests import bits
+from tests.checkpoints.conftest import copy
 from tests.checkpoints.hf_models import (
   edit_config,
   edit_tensors,
@@ -27,6 +29,30 @@ def test_missing_and_unknown_tensors(untied):
   edit_config(untied, num_hidden_layers=1, layer_types=['full_attention'])
   message = refusal(huggingface.load, untied)
   assert 'unknown model.layers.2.input_layernorm.weight' in message
+
+
+def test_rotary_frequencies_of_old_transformers(tmp_path):
+  """They follow from config.json; their dtype says nothing of the weights."""
+  directory = copy('llama', tmp_path / 'llama')
+  expected = huggingface.load(directory)[1]
+
+  def store(name):
+    def change(tensors):
+      for weight in tensors:
+        tensors[weight] = tensors[weight].astype(np.float16)
+      for old in [n for n in tensors if 'inv_freq' in n]:
+        del tensors[old]
+      tensors[name] = np.ones(4, np.float32)
+
+    return edit_tensors(directory, change)
+
+  name = 'model.layers.1.self_attn.rotary_emb.inv_freq'
+  found = huggingface.load(store(name))[1]
+  half = lambda x: np.asarray(x, np.float16)
+  bits.assert_same(jax.tree.map(half, found), jax.tree.map(half, expected))
+  assert huggingface.stored_dtype(directory) == 'float16'
+  for other in (f'{name}s', f'x.{name}', name.replace('1', 'x')):
+    assert f'unknown {other}' in refusal(huggingface.load, store(other))
 
 
 def test_wrong_shape_names_tensor_received_and_expected(untied):
@@ -132,6 +158,19 @@ def test_shards_are_read(untied):
   expected = huggingface.load(untied)[1]
   write_shards(untied)
   bits.assert_same(huggingface.load(untied)[1], expected)
+
+
+def test_one_file_beside_shards(untied):
+  """Nobody can tell which of them is meant."""
+  content = (untied / weights.FILE).read_bytes()
+  index = write_shards(untied)
+  (untied / weights.FILE).write_bytes(content)
+  for call in (huggingface.load, huggingface.stored_dtype):
+    message = refusal(call, untied)
+    assert f'{untied}: holds {weights.FILE} and {weights.INDEX}' in message
+    assert 'remove the other' in message
+  index.unlink()
+  huggingface.load(untied)
 
 
 def test_shards_that_are_absent_or_repeat_a_tensor(untied):
