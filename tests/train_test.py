@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import pathlib
-import shutil
 import signal
 
 import jax
@@ -280,12 +279,12 @@ def test_checkpoint_of_another_shape_is_refused(tmp_path, capsys, monkeypatch):
   """The model behind the same path has been replaced by a wider one."""
   monkeypatch.chdir(tmp_path)
   source = ROOT / 'lrm_jax' / 'assets' / 'tiny_lrm'
-  shutil.copytree(source, 'model')
+  config, params = huggingface.load(source)
+  huggingface.save('model', config, params, tokenizer=base.load(source))
   start('run', train__steps=1, model__path='model')
-  config, _ = huggingface.load('model')
   wider = dataclasses.replace(config, d_ff=config.d_ff + 8)
   params = transformer.init_params(wider, jax.random.key(0))
-  huggingface.save('model', wider, params, tokenizer=base.load('model'))
+  huggingface.save('model', wider, params, tokenizer=base.load(source))
   code = lrm(
     'train',
     f'--config={CONFIG}',

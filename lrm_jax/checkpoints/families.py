@@ -79,27 +79,12 @@ def _fields(window: int, eps: float, tied: bool, kv: Field = _GROUPED):
   )
 
 
-def _caps(attention: float | None, final: float | None):
-  """Gemma's soft caps and its scale of queries."""
-  return (
-    Field(
-      'attention_softcap',
-      'attn_logit_softcapping',
-      (int, float),
-      0 if attention is None else attention,
-      nullable=True,
-    ),
-    Field(
-      'logits_softcap',
-      'final_logit_softcapping',
-      (int, float),
-      0 if final is None else final,
-      nullable=True,
-    ),
-    Field('query_width', 'query_pre_attn_scalar', (int, float), 256),
-  )
+def _cap(ours: str, theirs: str, default: float) -> Field:
+  """A soft cap: absent or null is none where `default` is 0."""
+  return Field(ours, theirs, (int, float), default, nullable=True)
 
 
+_QUERY_WIDTH = Field('query_width', 'query_pre_attn_scalar', (int, float), 256)
 _NO_BIAS = {'attention_bias': (False, None)}
 _QWEN = {'use_mrope': (False, None)}
 _GELU = ('hidden_activation', 'gelu_pytorch_tanh')
@@ -160,7 +145,9 @@ FAMILIES: dict[str, Family] = {
     (
       *_fields(8192, 1e-6, tied=True),
       Field('head_dim', 'head_dim', default=256),
-      *_caps(50.0, 30.0),
+      _cap('attention_softcap', 'attn_logit_softcapping', 50.0),
+      _cap('logits_softcap', 'final_logit_softcapping', 30.0),
+      _QUERY_WIDTH,
     ),
     activation=_GELU,
     supported=_GEMMA,
@@ -173,10 +160,12 @@ FAMILIES: dict[str, Family] = {
     (
       *_fields(131072, 1e-6, tied=True),
       Field('head_dim', 'head_dim', default=256),
-      *_caps(None, None),
+      _cap('logits_softcap', 'final_logit_softcapping', 0),
+      _QUERY_WIDTH,
     ),
     activation=_GELU,
-    supported=_GEMMA,
+    # transformers stores a cap of the scores here and computes none.
+    supported=_GEMMA | {'attn_logit_softcapping': (None,)},
     windows='but_every_sixth',
     window=4096,
     rope_theta=1e6,

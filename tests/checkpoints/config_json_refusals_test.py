@@ -109,6 +109,7 @@ def test_config_fields_that_are_refused(tied, changes, words):
       {'use_bidirectional_attention': True},
       ['use_bidirectional_attention=true'],
     ),
+    ('gemma3', {'attn_logit_softcapping': 30.0}, ['softcapping=30', 'null']),
     ('gemma2', {'final_logit_softcapping': -1}, ['final_logit', 'positive']),
   ],
 )

@@ -102,7 +102,7 @@ def test_config_of_transformers_5(tied, untied):
         'norm_plus_one': True,
         'post_norms': True,
         'scale_embeddings': True,
-        'tie_embeddings': True,
+        'tie_embeddings': False,
         'local_rope': None,
       },
     ),
@@ -111,7 +111,7 @@ def test_config_of_transformers_5(tied, untied):
       {
         'windows': (4, 4, 4, 4, 4, 0, 4),
         'attention_softcap': 0,
-        'logits_softcap': 0,
+        'logits_softcap': 3.0,
         'qk_norm': True,
         'rope': Rope('linear', 1000.0, settings=(('factor', 8.0),)),
         'local_rope': Rope('default', 100.0),
@@ -148,6 +148,22 @@ def test_what_is_written_is_read_again(name, tmp_path):
   config = read(name)
   path = write(tmp_path, **config_json.render(config, 'float32'))
   assert config_json.parse(path) == config
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_fixtures_have_every_field_other_than_its_default(family):
+  """So that a field which is read and not used, or not read, is seen."""
+  configs = [read(name) for name in VARIANTS]
+  mine = [config for config in configs if config.family == family]
+  for field in FAMILIES[family].fields:
+    if field.default is None:
+      continue
+    values = {getattr(config, field.ours) for config in mine}
+    # Absent means the value of another field: of as many heads here.
+    default = field.default
+    if isinstance(default, str):
+      default = mine[0].n_heads
+    assert values - {default}, field.theirs
 
 
 def test_every_family_has_a_fixture():

@@ -22,7 +22,6 @@ _GEMMA = {
   'tie_embeddings': True,
   'windows': [4, 0, 4, 4],
   'query_width': 20,
-  'attention_softcap': 3.5,
   'logits_softcap': 2.5,
 }
 _YARN = {
@@ -73,7 +72,7 @@ FIELDS = {
       'settings': _LONGROPE,
     },
   },
-  'gemma2': _GEMMA,
+  'gemma2': _GEMMA | {'attention_softcap': 3.5},
   'gemma3': _GEMMA
   | {
     'rope': {'kind': 'linear', 'theta': 1e6, 'settings': {'factor': 8.0}},
@@ -84,6 +83,7 @@ FIELDS = {
     'tie_embeddings': False,
     'used_vocab': 60,
     'positions': 't5',
+    'attention_softcap': 3.5,
     'local_rope': {'theta': 10.0},
     'norm_plus_one': True,
     'post_norms': True,
