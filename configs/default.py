@@ -17,7 +17,7 @@ def get_config() -> config_dict.ConfigDict:
       param_dtype='float32',  # parameters and optimizer; any under adapters
       compute_dtype='float32',  # activations and matrix products
       logits_dtype='float32',  # the output head
-      attention='reference',  # reference | chunked | dot_product | splash
+      attention='chunked',  # reference | chunked | dot_product | splash
       remat='none',  # none | dots | full: what the backward pass recomputes
       scan_unroll=1,  # layers per loop iteration; all of them if shallow
     ),
@@ -44,7 +44,11 @@ def get_config() -> config_dict.ConfigDict:
       problems=32,  # B, problems in a batch
       samples=8,  # G, responses per problem
       max_tokens=96,  # T, room for a response; budgets stay below
+      thinking_budget=0,  # tokens before thinking_end is forced; 0: none
       max_rounds=2,  # sampling rounds per step to fill the batch
+      rounds_ahead=0,  # begun in idle slots before they are known to be needed
+      partial_tokens=0,  # of a response per step at most; 0: whole responses
+      in_flight=0,  # problems that are sampled so at a time; `problems` or more
       mini_batches=1,  # optimizer updates per step; divides `problems`
       temperature=1.0,  # of sampling, and of every log-probability
       rows=64,  # R, packed rows in a micro-batch
@@ -59,9 +63,16 @@ def get_config() -> config_dict.ConfigDict:
       keep_checkpoints=2,  # the newest ones
       rollouts_every=1,  # steps; rollouts/step_NNNNNN.jsonl.gz; 0: never
     ),
-    sampler=dict(
-      batch=32,  # prompts in a compiled batch
-      check_every=16,  # decode steps between two looks at "all done"
+    sampler=dict(  # of training and evaluation: the larger needs of both
+      slots=256,  # responses that are decoded at the same time
+      round_tokens=8,  # decode steps between two looks at who is done
+      kv_tokens=0,  # room for keys and values; 0: as long as can be, all slots
+      kv_dtype='compute',  # of stored ones: compute | bfloat16 | int8
+      lanes=0,  # engines side by side; 0: one a core on a CPU, else one
+    ),
+    stopping=dict(
+      stop=(),  # texts that end a response, as its end-of-sequence token does
+      thinking_end='</think>',  # forced when a thinking budget is spent
     ),
     eval=dict(
       problems=256,  # 0: all
@@ -69,6 +80,20 @@ def get_config() -> config_dict.ConfigDict:
       max_tokens=384,  # room for a response
       temperature=1.0,  # 0: greedy
       target=0,  # what its prompts ask for, where the instruction states it
+      thinking_budget=0,  # tokens before thinking_end is forced; 0: none
+      truncation=dict(  # of the law, in this order
+        # Any rule but `most` alone needs a sampler beside that of training.
+        most=0,  # ids that are ever kept; 0: all
+        top_n_sigma=0.0,  # standard deviations below the largest logit; 0: off
+        top_h=1.0,  # share of the entropy, as in the paper's text; 1: off
+        top_h_cumulative=1.0,  # and as in its code; 1: off
+        min_p=0.0,  # of the largest probability; 0: off
+        top_k=0,  # ids; 0: off
+        top_p=1.0,  # mass; 1: off
+        typical=1.0,  # mass of those closest to the entropy; 1: off
+        epsilon=0.0,  # least probability; 0: off
+        eta=0.0,  # the same, lower where entropy is high; 0: off
+      ),
       every=0,  # steps; 0: only before and after
     ),
     optimizer=dict(

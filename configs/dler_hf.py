@@ -23,7 +23,7 @@ def get_config():
   config.train.row_length = 1024  # prompt + response
   config.train.groups = 2
   config.train.logit_chunk = 512  # some four arrays of this x vocabulary
-  config.sampler.batch = 8
+  config.sampler.slots = 32
   config.eval.problems = 8
   config.eval.samples = 2
   config.eval.max_tokens = 512

@@ -82,7 +82,7 @@ def r1(
   config.train.logp_gap_limit = 2.0
   config.train.rollouts_every = 10
   # 64 responses at a time: 62 GB of cache, at 33792 tokens of 28 KiB.
-  config.sampler.batch = max(1, 64 // max(samples, eval_samples))
+  config.sampler.slots = 64
   config.eval.problems = 0  # all
   config.eval.samples = eval_samples
   config.eval.max_tokens = eval_room

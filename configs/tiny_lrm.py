@@ -97,7 +97,7 @@ def get_config() -> config_dict.ConfigDict:
     eval=dict(
       problems=256,  # held-out; 0: no evaluation
       samples=8,
-      batch=32,  # prompts in a compiled batch
+      slots=256,  # responses that are decoded at the same time
       max_tokens=384,
       temperature=1.0,
     ),

@@ -13,12 +13,13 @@ import numpy as np
 from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.errors import UserError
+from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives import targets
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
-from lrm_jax.sampler.decode import COLDEST
+from lrm_jax.sampler.draw import COLDEST
 from lrm_jax.structs import Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
@@ -72,7 +73,9 @@ def check_recipe(
   recipe.curriculum(np.zeros(1))
   for measure in recipe.measures:
     measure.function(_EMPTY)
-  jax.eval_shape(recipe.target, jax.random.split(jax.random.key(0), 1), 1)
+  words = jax.ShapeDtypeStruct((1, 2), jnp.uint32)
+  keys = jax.eval_shape(jax.random.wrap_key_data, words)
+  jax.eval_shape(recipe.target, keys, 1)
   check_target(config, recipe)
   check_budget(config, recipe)
 
@@ -81,10 +84,9 @@ def check_budget(
   config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
 ) -> None:
   """Refuses a budget that leaves the room for a response at any step."""
-  steps = jnp.arange(1, config.train.steps + 1)
-  caps = np.asarray(jax.vmap(recipe.budget)(steps))
+  caps = [int(recipe.budget(step)) for step in range(1, config.train.steps + 1)]
   room = config.train.max_tokens
-  for cap in (caps.min(), caps.max()):
+  for cap in (min(caps), max(caps)):
     if not 1 <= cap <= room:
       raise UserError(
         f'objective.budget gives {cap} tokens; train.max_tokens allows 1 to '
@@ -122,10 +124,13 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
     'prompt_ids': (1, 1),
     'response_ids': (1, 2, 1),
     'sampler_logp': (1, 2, 1),
+    'forced': (1, 2, 1),
   }
   per_problem = ('prompt_length', 'cap', 'target', 'step', 'problem_index')
   kinds = {'correct': 'float32', 'sampler_logp': 'float32'}
-  kinds |= dict.fromkeys(('truncated', 'think_closed', 'answered'), 'bool')
+  kinds |= dict.fromkeys(
+    ('truncated', 'think_closed', 'answered', 'forced'), 'bool'
+  )
   fields = {}
   for field in dataclasses.fields(Rollouts):
     name = field.name
@@ -169,10 +174,29 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       'micro-batch must hold a whole group; raise train.rows'
     )
   check_load_balance('train.load_balance', sizes.load_balance, model)
+  check_partial(sizes)
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
       f'train.problems={sizes.problems}; change one of them'
+    )
+
+
+def check_partial(sizes: ml_collections.ConfigDict) -> None:
+  """Refuses partial rollouts of too few problems, or with rounds ahead."""
+  if not sizes.partial_tokens:
+    return
+  if sizes.in_flight < sizes.problems:
+    raise UserError(
+      f'train.in_flight={sizes.in_flight} with train.partial_tokens='
+      f'{sizes.partial_tokens} must be at least train.problems='
+      f'{sizes.problems}; twice as many is a good start'
+    )
+  if sizes.rounds_ahead:
+    raise UserError(
+      f'train.rounds_ahead={sizes.rounds_ahead} with train.partial_tokens='
+      f'{sizes.partial_tokens}: groups in flight are kept, so none is let go; '
+      'set one of them to 0'
     )
 
 
@@ -187,6 +211,26 @@ def check_load_balance(key: str, value: float, model: ModelConfig) -> None:
     )
 
 
+def check_sampler(settings: ml_collections.ConfigDict) -> None:
+  """Refuses what no engine can be made of."""
+  if settings.kv_dtype not in cache.DTYPES:
+    raise UserError(
+      f'sampler.kv_dtype={settings.kv_dtype!r} is not one of '
+      f'{", ".join(cache.DTYPES)}'
+    )
+  if settings.round_tokens not in (1, 2, 4, 8, 16, 32):
+    raise UserError(
+      f'sampler.round_tokens={settings.round_tokens} must be a power of two, '
+      f'at most {cache.PAGE}'
+    )
+  for name in ('kv_tokens', 'lanes'):
+    if settings[name] < 0:
+      raise UserError(
+        f'sampler.{name}={settings[name]} must not be negative (0: as many as '
+        'there can be)'
+      )
+
+
 def check_numbers(config: ml_collections.ConfigDict) -> None:
   """Refuses numbers out of their range, and parameters too coarse to train."""
   positive = {
@@ -194,7 +238,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       'problems samples max_tokens max_rounds mini_batches rows '
       'row_length groups logit_chunk checkpoint_every keep_checkpoints'
     ),
-    'sampler': 'batch check_every',
+    'sampler': 'slots round_tokens',
     'eval': 'samples max_tokens',
   }
   for section, names in positive.items():
@@ -202,7 +246,15 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       value = config[section][name]
       if not 0 < value < math.inf:
         raise UserError(f'{section}.{name}={value} must be positive and finite')
-  for name in ('token_budget', 'monitor_every', 'monitor_problems'):
+  check_sampler(config.sampler)
+  for name in (
+    'token_budget',
+    'monitor_every',
+    'monitor_problems',
+    'rounds_ahead',
+    'partial_tokens',
+    'in_flight',
+  ):
     if config.train[name] < 0:
       raise UserError(
         f'train.{name}={config.train[name]} must not be negative (0: none)'

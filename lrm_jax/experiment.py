@@ -5,17 +5,18 @@ shows here, before anything is written.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import ml_collections
+import numpy as np
 
 from lrm_jax import (
   assets,
   checks,
   errors,
+  flights,
   optim,
   policy,
   rollout,
@@ -24,6 +25,7 @@ from lrm_jax import (
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
+from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
@@ -31,6 +33,7 @@ from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards.pool import Grader
+from lrm_jax.sampler import closing, settings
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.structs import Problem, TrainState
 from lrm_jax.tokenization import base as tokenization
@@ -40,9 +43,9 @@ from lrm_jax.tokenization import base as tokenization
 class Experiment:
   """Everything a run holds.
 
-  Only `state`, `params`, `memory`, `stream`, `seconds` and `sampled_tokens`
-  (both of all steps so far) change. `params` is the policy that `state` and
-  `frozen` make: what samples, is evaluated and is exported.
+  Only `state`, `params`, `memory`, `stream`, `flights`, `seconds` and
+  `sampled_tokens` (both of all steps so far) change. `params` is the policy
+  that `state` and `frozen` make: what samples, is evaluated and is exported.
   """
 
   config: ml_collections.ConfigDict
@@ -60,6 +63,7 @@ class Experiment:
   params: Any
   ref_params: Any
   memory: MemoryStore
+  flights: list[Flight] = dataclasses.field(default_factory=list)
   seconds: float = 0.0
   sampled_tokens: int = 0
 
@@ -76,9 +80,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   train_problems, monitor_problems = split_monitor(
     config, recipe, train_problems
   )
-  collector = functools.partial(
-    make_collector, config, model, tokenizer, grader
-  )
+  collector, eval_collector = make_collectors(config, model, tokenizer, grader)
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
   )
@@ -91,10 +93,10 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     tokenizer=tokenizer,
     recipe=recipe,
     collector=dataclasses.replace(
-      collector(config.train.samples, config.train.max_tokens),
+      collector,
       measures={part.name: part.function for part in recipe.measures},
     ),
-    eval_collector=collector(config.eval.samples, config.eval.max_tokens),
+    eval_collector=eval_collector,
     eval_problems=eval_problems,
     stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
@@ -108,7 +110,9 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       combine=parts.combine,
     ),
     state=TrainState(
-      jnp.int32(0), parts.trained, optimizer.init(parts.trained)
+      jax.device_put(np.int32(0)),
+      parts.trained,
+      jax.jit(optimizer.init)(parts.trained),
     ),
     frozen=parts.frozen,
     params=parts.combine(parts.trained, parts.frozen),
@@ -154,25 +158,95 @@ def load_data(
   return train, held_out
 
 
+def make_collectors(
+  config: ml_collections.ConfigDict,
+  model: ModelConfig,
+  tokenizer: tokenization.Tokenizer,
+  grader: Grader,
+) -> tuple[rollout.Collector, rollout.Collector]:
+  """(to train, to evaluate), with samplers as `config` wants them.
+
+  Both run one sampler's programs in one set of buffers, unless evaluation
+  truncates the law: which rules are on is compiled in.
+  """
+  options = {
+    section: settings.options(
+      tokenizer,
+      section,
+      # An update would have to renormalise on the set of every token.
+      truncation=config[section].truncation if section == 'eval' else {},
+      thinking_budget=config[section].thinking_budget,
+      **config.stopping,
+    )
+    for section in ('train', 'eval')
+  }
+  train, evaluation = options.values()
+  if train['rules'] == evaluation['rules']:
+    # () without a budget; samples that have none are not forced to anything.
+    ending = max(train['ending_ids'], evaluation['ending_ids'])
+    whole = make_sampler(
+      config,
+      model,
+      tokenizer,
+      ('train', 'eval'),
+      train | {'ending_ids': ending},
+    )
+    samplers = dict.fromkeys(options, whole)
+  else:
+    samplers = {
+      section: make_sampler(config, model, tokenizer, (section,), mine)
+      for section, mine in options.items()
+    }
+  return tuple(
+    make_collector(config, tokenizer, grader, section, samplers[section])
+    for section in options
+  )
+
+
+def make_sampler(
+  config: ml_collections.ConfigDict,
+  model: ModelConfig,
+  tokenizer: tokenization.Tokenizer,
+  sections: Sequence[str],
+  options: dict[str, Any],
+) -> Sampler:
+  """A sampler with room for what these sections of the config ask for."""
+  samples = [config[section].samples for section in sections]
+  at_once = config.train.partial_tokens if 'train' in sections else 0
+  if at_once and 'eval' in sections:
+    at_once = max(at_once, config.eval.max_tokens)
+  return Sampler(
+    model,
+    samples=max(samples),
+    fewest_samples=min(samples),
+    max_prompt_tokens=config.data.max_prompt_tokens,
+    max_tokens=max(config[section].max_tokens for section in sections),
+    at_once=at_once,
+    eos_ids=tokenizer.eos_ids,
+    pad_id=tokenizer.pad_id,
+    think_close_ids=tokenization.think_close_ids(tokenizer),
+    **config.sampler,
+    **options,
+  )
+
+
 def make_collector(
-  config, model, tokenizer, grader, samples: int, max_tokens: int
+  config: ml_collections.ConfigDict,
+  tokenizer: tokenization.Tokenizer,
+  grader: Grader,
+  section: str,
+  sampler: Sampler,
 ) -> rollout.Collector:
-  """A sampler of this shape with the grader behind it."""
+  """What `config[section]` asks of a sampler, with the grader behind it."""
+  phase = config[section]
+  budget = phase.thinking_budget
   return rollout.Collector(
     tokenizer=tokenizer,
-    sampler=Sampler(
-      model,
-      samples=samples,
-      batch=config.sampler.batch,
-      max_tokens=max_tokens,
-      eos_ids=tokenizer.eos_ids,
-      pad_id=tokenizer.pad_id,
-      think_close_ids=tokenization.think_close_ids(tokenizer),
-      check_every=config.sampler.check_every,
-    ),
+    sampler=sampler.part(samples=phase.samples, max_tokens=phase.max_tokens),
     grader=grader,
     max_prompt_tokens=config.data.max_prompt_tokens,
     instruction=config.data.instruction,
+    thinking_budget=budget if budget else closing.ENDLESS,
   )
 
 
@@ -228,6 +302,10 @@ def make_stream(
   )
 
 
+# For the shapes of a group.
+_NOBODYS = Problem('', '', '')
+
+
 def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   """Continues from the newest checkpoint, if there is one."""
   step = checkpoints.latest_step()
@@ -238,11 +316,15 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   like = {
     'train': experiment.state,
     'memory': experiment.memory.like(len(ids)),
+    'flights': flights.like(
+      host['flights'], experiment.collector.begin([_NOBODYS], cap=0)
+    ),
   }
   state = checkpoints.restore_state(step, like)
   set_state(experiment, state['train'])
   experiment.memory.set_state(state['memory'], ids)
   experiment.stream.set_state(host['stream'])
+  experiment.flights = flights.set_state(state['flights'], host['flights'])
   experiment.seconds = host['seconds']
   experiment.sampled_tokens = host['sampled_tokens']
 
@@ -258,10 +340,12 @@ def set_state(experiment: Experiment, state: TrainState) -> None:
 def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   """Writes a checkpoint of the steps completed so far."""
   memory, ids = experiment.memory.get_state()
+  arrays, begun = flights.get_state(experiment.flights)
   checkpoints.save(
     int(experiment.state.step),
-    {'train': experiment.state, 'memory': memory},
+    {'train': experiment.state, 'memory': memory, 'flights': arrays},
     {
+      'flights': begun,
       'problem_ids': ids,
       'stream': experiment.stream.get_state(),
       'seconds': experiment.seconds,

@@ -11,12 +11,12 @@ the memory has moved on, and groups are ranked among those of their round.
 """
 
 import dataclasses
-import math
 
 import jax
 import numpy as np
 
 from lrm_jax import rng, rollout
+from lrm_jax import rounds as rounds_lib
 from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
 from lrm_jax.objectives import oversampling
@@ -50,19 +50,17 @@ def gather(experiment: Experiment, step: int) -> Batch:
   """
   config = experiment.config.train
   cap = int(experiment.recipe.budget(step))
-  key = rng.stream(experiment.config.seed, 'sample', step)
-  count = problems_to_draw(experiment)
   problems, parts = [], []
-  for sampling_round in range(config.max_rounds):
-    drawn = experiment.stream.take(count)
-    sampled = sample(
-      experiment, drawn, jax.random.fold_in(key, sampling_round), cap, step
-    )
-    revised = revise(experiment, drawn, sampled)
-    parts.append((sampled, revised, *shape(experiment, drawn, revised)))
-    problems += drawn
-    if sum(keep.any(1).sum() for *_, keep in parts) >= config.problems:
-      break
+  with experiment.collector.open(experiment.params) as collection:
+    rounds = rounds_lib.begin(experiment, collection, cap, step)
+    for sampling_round in range(config.max_rounds):
+      drawn, sampled = rounds.take(sampling_round)
+      revised = revise(experiment, drawn, sampled)
+      parts.append((sampled, revised, *shape(experiment, drawn, revised)))
+      problems += drawn
+      if sum(keep.any(1).sum() for *_, keep in parts) >= config.problems:
+        break
+    numbers = rounds.close(len(parts))
   sampled, rollouts, reward, keep = jax.tree.map(
     lambda *x: np.concatenate(x), *parts
   )
@@ -70,7 +68,7 @@ def gather(experiment: Experiment, step: int) -> Batch:
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
   problems = [problems[i] for i in order]
-  stats = sampling_stats(sampled, reward, keep, cap)
+  stats = sampling_stats(sampled, reward, keep, cap) | numbers
   stats['revised'] = float((rollouts.removed > 0).mean())
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(
@@ -79,26 +77,10 @@ def gather(experiment: Experiment, step: int) -> Batch:
     dataclasses.replace(chosen, problem_index=rollout.first_rows(problems)),
     reward[order],
     keep[order],
-    stats | memory_stats(experiment),
+    stats
+    | experiment.collector.sampler.stats.numbers()
+    | memory_stats(experiment),
   )
-
-
-def problems_to_draw(experiment: Experiment) -> int:
-  """Problems of one sampling round.
-
-  A recipe that over-samples fills whole batches of the sampler: the slots are
-  there anyway, and there are few shapes to compile for.
-  """
-  config = experiment.config
-  part = experiment.recipe.oversampling
-  memory = None
-  if part.memory is not None:
-    memory = experiment.memory.take([])[part.name]
-  factor = part.function(memory)
-  if factor == 1:
-    return config.train.problems
-  wanted, batch = int(config.train.problems * factor), config.sampler.batch
-  return math.ceil(wanted / batch) * batch
 
 
 def record_pass_rate(experiment: Experiment, rate: float) -> None:
@@ -107,27 +89,6 @@ def record_pass_rate(experiment: Experiment, rate: float) -> None:
   if part.memory is not None:
     memory = experiment.memory.take([])[part.name]
     experiment.memory.put([], {part.name: oversampling.record(memory, rate)})
-
-
-def sample(
-  experiment: Experiment,
-  problems: list[Problem],
-  key: jax.Array,
-  cap: int,
-  step: int,
-) -> Rollouts:
-  """Responses to the problems, graded."""
-  hashes = rng.name_hashes([problem.id for problem in problems])
-  stream = rng.stream(experiment.config.seed, 'target', step)
-  return experiment.collector.collect(
-    experiment.params,
-    problems,
-    cap=cap,
-    key=key,
-    temperature=experiment.config.train.temperature,
-    target=jax.device_get(experiment.programs.target(stream, hashes, cap)),
-    step=step,
-  )
 
 
 def revise(
@@ -162,7 +123,13 @@ def monitor(experiment: Experiment, step: int) -> None:
   problems = experiment.monitor_problems
   cap = int(experiment.recipe.budget(step))
   key = rng.stream(config.seed, 'monitor', step)
-  rollouts = sample(experiment, problems, key, cap, step)
+  rollouts = experiment.collector.collect(
+    experiment.params,
+    problems,
+    key=key,
+    temperature=config.train.temperature,
+    **rounds_lib.how(experiment, problems, cap, step),
+  )
   ids = [problem.id for problem in problems]
   memory = experiment.programs.observe(rollouts, experiment.memory.take(ids))
   experiment.memory.put(ids, memory)

@@ -67,11 +67,13 @@ def divide(
     UserError: see `start`.
   """
   # On the device once: NumPy arrays would be sent with every update.
-  params = jax.tree.map(jnp.asarray, params)
+  params = jax.device_put(params)
   adapters = start(config, model)
   if adapters is None:
     # A copy: the update donates the buffers of what it trains.
-    copy = jax.tree.map(jnp.copy, params) if needs_reference else None
+    copy = None
+    if needs_reference:
+      copy = jax.device_put(params, may_alias=False)
     return Parts(params, None, copy, whole)
   lora = read(config)
   return Parts(

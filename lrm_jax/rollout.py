@@ -1,18 +1,24 @@
 """Problems to `Rollouts`: prompts, samples, verdicts."""
 
 import bisect
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
+from lrm_jax import responses, splicing
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.models.transformer import Params
 from lrm_jax.objectives.measures import Response
+from lrm_jax.rewards import overlap
+from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.rewards.pool import Grader
-from lrm_jax.sampler import engine
-from lrm_jax.sampler.engine import Sampler, Samples
+from lrm_jax.sampler import closing
+from lrm_jax.sampler.engine import Sampler
+from lrm_jax.sampler.samples import Samples, find_first
+from lrm_jax.sampler.session import Session
 from lrm_jax.structs import Problem, Rollouts
 from lrm_jax.tokenization import base
 from lrm_jax.tokenization.base import Tokenizer
@@ -29,6 +35,7 @@ class Collector:
     max_prompt_tokens: P; a longer prompt is an error.
     instruction: appended to every question; '' for none.
     measures: name -> `response -> float`, see `objectives/measures.py`.
+    thinking_budget: tokens of thinking, for samplers that force its end.
   """
 
   tokenizer: Tokenizer
@@ -39,6 +46,7 @@ class Collector:
   measures: dict[str, Callable[[Response], float]] = dataclasses.field(
     default_factory=dict
   )
+  thinking_budget: int = closing.ENDLESS
 
   def collect(
     self,
@@ -66,34 +74,87 @@ class Collector:
     Returns:
       NumPy arrays, in the order of the problems.
     """
+    begun = self.begin(problems, cap=cap, target=target, step=step)
+    (rollouts,) = self.stream(
+      params, [(problems, begun)], key=key, temperature=temperature
+    )
+    return rollouts
+
+  def stream(
+    self,
+    params: Params,
+    batches: Sequence[tuple[Sequence[Problem], Rollouts]],
+    *,
+    key: jax.Array,
+    temperature: float,
+  ) -> Iterator[Rollouts]:
+    """Whole responses to batches of problems, one after the other.
+
+    Slots that the last samples of a batch leave empty are the next one's.
+
+    Args:
+      params: the policy.
+      batches: problems and their responses so far, see `begin`.
+      key: of the random stream.
+      temperature: of sampling.
+
+    Yields:
+      As `collect` returns it, in order.
+    """
+    how = {'key': key, 'temperature': temperature}
+    with self.open(params) as collection:
+      numbers = [collection.add(*batch, **how) for batch in batches]
+      for (problems, _), number in zip(batches, numbers, strict=True):
+        rollouts = collection.take(number)
+        # A sampler may give a response so many tokens at once only.
+        while not responses.is_over(rollouts, rollouts.cap).all():
+          more = collection.add(problems, rollouts, **how)
+          rollouts = collection.take(more)
+        yield rollouts
+
+  def begin(
+    self,
+    problems: Sequence[Problem],
+    *,
+    cap: int | np.ndarray,
+    target: int | np.ndarray = 0,
+    step: int = 0,
+  ) -> Rollouts:
+    """Responses without a token to B problems; see `collect`."""
     numbers = lambda x: np.broadcast_to(np.asarray(x, np.int32), len(problems))
-    caps, targets = numbers(cap), numbers(target)
+    states_target = prompts.states_target(self.instruction)
     ids, length = pipeline.encode_problems(
       self.tokenizer,
       problems,
       self.max_prompt_tokens,
       self.instruction,
-      targets if prompts.states_target(self.instruction) else None,
+      numbers(target) if states_target else None,
     )
-    samples = self.sampler.generate(
-      params,
-      ids,
-      length,
-      problem_ids=[problem.id for problem in problems],
-      caps=caps,
-      key=key,
-      temperature=temperature,
-    )
+    shape = len(problems), self.sampler.samples
+    none = lambda: np.zeros(shape, np.int32)
     return Rollouts(
       prompt_ids=ids,
       prompt_length=length,
-      cap=caps,
-      target=targets,
+      **responses.told(self.sampler.nothing(len(problems))),
+      correct=np.zeros(shape, np.float32),
+      answered=np.zeros(shape, bool),
+      removed=none(),
+      stale=none(),
+      cap=numbers(cap),
+      target=numbers(target),
       step=numbers(step),
       problem_index=first_rows(problems),
-      removed=np.zeros_like(samples.length),
-      **self._read(problems, samples),
+      measures={name: np.zeros(shape, np.float32) for name in self.measures},
     )
+
+  @contextlib.contextmanager
+  def open(self, params: Params) -> Iterator['Collection']:
+    """Several batches under the same parameters; see `Collection`."""
+    with (
+      overlap.Grading(self.grader) as grading,
+      self.sampler.open(params) as session,
+    ):
+      yield Collection(self, session, grading)
 
   def revise(
     self,
@@ -121,59 +182,58 @@ class Collector:
     if not len(rows):
       return rollouts
     part = jax.tree.map(lambda x: x[rows], rollouts)
-    samples = _remove(part, start[rows], stop[rows], self.tokenizer.pad_id)
-    closed, thinking = engine.find_first(
+    samples = splicing.remove(
+      part, start[rows], stop[rows], self.tokenizer.pad_id
+    )
+    closed, thinking = find_first(
       samples.response_ids, samples.length, self.sampler.think_close_ids
     )
     samples = dataclasses.replace(
       samples, think_closed=closed, thinking_length=thinking
     )
-    changed = self._read([problems[row] for row in rows], samples)
+    changed = self._grade([problems[row] for row in rows], samples)
     changed['removed'] = part.removed + (stop - start)[rows]
+    # What follows gets log-probabilities of now.
+    is_cut = (stop > start)[rows]
+    changed['stale'] = np.where(
+      is_cut, np.minimum(part.stale, start[rows]), part.stale
+    )
     fields = {}
     for name, values in changed.items():
       old = getattr(rollouts, name)
-      fields[name] = jax.tree.map(lambda x, y: _put(x, rows, y), old, values)
+      fields[name] = jax.tree.map(
+        lambda x, y: splicing.put(x, rows, y), old, values
+      )
     return dataclasses.replace(rollouts, **fields)
 
-  def _read(self, problems: Sequence[Problem], samples: Samples) -> dict:
-    """The fields of `Rollouts` that depend on the responses alone."""
-    texts = self._decode(samples)
-    samples = self._find_close(samples, texts)
-    correct, answered = self._grade(problems, texts)
-    return {
-      'response_ids': samples.response_ids,
-      'length': samples.length,
-      'thinking_length': samples.thinking_length,
-      'sampler_logp': samples.logp,
-      'truncated': samples.truncated,
-      'think_closed': samples.think_closed,
-      'correct': correct,
-      'answered': answered,
-      'measures': self._measure(problems, samples, texts, correct),
-    }
-
-  def _decode(self, samples: Samples) -> list[list[str]]:
-    """B lists of G responses."""
-    return [
+  def _grade(self, problems: Sequence[Problem], samples: Samples) -> dict:
+    """`read` of samples that nobody has graded."""
+    texts = [
       [self.tokenizer.decode(i[:n]) for i, n in zip(*group, strict=True)]
       for group in zip(samples.response_ids, samples.length, strict=True)
     ]
+    at = list(np.ndindex(samples.length.shape))
+    verdicts = self.grader.grade(
+      [(texts[b][g], problems[b].answer) for b, g in at]
+    )
+    return self.read(problems, samples, texts, verdicts)
 
-  def _grade(
-    self, problems: Sequence[Problem], texts: list[list[str]]
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Both `[B, G]`: 1.0 where right, True where there is an answer."""
-    pairs = [
-      (text, problem.answer)
-      for problem, group in zip(problems, texts, strict=True)
-      for text in group
-    ]
-    verdicts = self.grader.grade(pairs)
-    shape = (len(problems), -1)
-    correct = np.array([v.correct for v in verdicts], np.float32)
-    answered = np.array([v.extracted is not None for v in verdicts])
-    return correct.reshape(shape), answered.reshape(shape)
+  def read(
+    self,
+    problems: Sequence[Problem],
+    samples: Samples,
+    texts: list[list[str]],
+    verdicts: Sequence[Verdict],
+  ) -> dict:
+    """The fields of `Rollouts` that depend on the responses alone."""
+    samples = self._find_close(samples, texts)
+    array = lambda values: np.array(values).reshape(samples.length.shape)
+    correct = array([v.correct for v in verdicts]).astype(np.float32)
+    return responses.told(samples) | {
+      'correct': correct,
+      'answered': array([v.extracted is not None for v in verdicts]),
+      'measures': self._measure(problems, samples, texts, correct),
+    }
 
   def _measure(
     self,
@@ -230,95 +290,101 @@ class Collector:
     )
 
 
+class Collection:
+  """Batches of problems on their way; `Collector.open` makes it.
+
+  Responses are graded while others are sampled, and those of a later batch are
+  sampled while an earlier one comes to its end. What nobody has taken when the
+  context ends is not sampled any further.
+  """
+
+  def __init__(
+    self,
+    collector: Collector,
+    session: Session,
+    grading: overlap.Grading,
+  ):
+    """Nothing is on its way yet."""
+    self._collector, self._session = collector, session
+    self._grading = grading
+    self._batches: list[tuple[Sequence[Problem], Rollouts, list]] = []
+
+  def add(
+    self,
+    problems: Sequence[Problem],
+    begun: Rollouts,
+    *,
+    key: jax.Array,
+    temperature: float,
+    tokens: int | None = None,
+  ) -> int:
+    """Goes on with responses, from `Collector.begin` or from `take`.
+
+    Args:
+      problems: B of them.
+      begun: their responses; those that are over stay as they are.
+      key: of the random stream, the same each time.
+      temperature: of sampling.
+      tokens: for each response at most, at this time; None: as many as the
+        sampler has room for.
+
+    Returns:
+      The number that `take` takes.
+    """
+    collector, number = self._collector, len(self._batches)
+    texts = [[''] * collector.sampler.samples for _ in problems]
+    known = responses.is_graded(begun)
+
+    def grade(at: tuple[int, int], response: np.ndarray) -> None:
+      text = collector.tokenizer.decode(response)
+      texts[at[0]][at[1]] = text
+      if not known[at]:
+        self._grading.put((number, *at), text, problems[at[0]].answer)
+
+    collector.sampler.add(
+      self._session,
+      begun.prompt_ids,
+      begun.prompt_length,
+      problem_ids=[problem.id for problem in problems],
+      caps=begun.cap,
+      key=key,
+      temperature=temperature,
+      budgets=collector.thinking_budget,
+      on_end=grade,
+      so_far=responses.samples_of(begun),
+      tokens=tokens,
+    )
+    self._batches.append((problems, begun, texts))
+    return number
+
+  def take(self, number: int) -> Rollouts:
+    """A batch, sampled and graded; NumPy arrays, in order of its problems.
+
+    A response that is not over has no verdict: it counts as wrong.
+    """
+    problems, begun, texts = self._batches[number]
+    samples = self._session.wait(number)
+    known = responses.is_graded(begun)
+    over = responses.is_over(samples, begun.cap)
+    at = list(zip(*np.nonzero(over & ~known), strict=True))
+    found = self._grading.wait((number, *each) for each in at)
+    verdicts = np.full(over.shape, NO_VERDICT, object)
+    for each, verdict in zip(at, found, strict=True):
+      verdicts[each] = verdict
+    for each in zip(*np.nonzero(known), strict=True):
+      answer = '' if begun.answered[each] else None
+      verdicts[each] = Verdict(bool(begun.correct[each]), answer, 'ok')
+    return dataclasses.replace(
+      begun,
+      **self._collector.read(problems, samples, texts, verdicts.ravel()),
+    )
+
+
+NO_VERDICT = Verdict(False, None, 'no_answer')
+
+
 def first_rows(problems: Sequence[Problem]) -> np.ndarray:
   """`[B]` int32: the first row with the same problem id."""
   seen: dict[str, int] = {}
   rows = [seen.setdefault(p.id, row) for row, p in enumerate(problems)]
   return np.array(rows, np.int32)
-
-
-def _remove(
-  rollouts: Rollouts, start: np.ndarray, stop: np.ndarray, pad_id: int
-) -> Samples:
-  """Samples without the tokens `start <= t < stop`."""
-  ids = rollouts.response_ids.copy()
-  logp = rollouts.sampler_logp.copy()
-  length = rollouts.length - (stop - start)
-  for at in np.argwhere(stop > start):
-    at = tuple(at)
-    end = rollouts.length[at]
-    tail = rollouts.response_ids[at][stop[at] : end]
-    ids[at][start[at] :] = pad_id
-    ids[at][start[at] : start[at] + len(tail)] = tail
-    logp[at][start[at] :] = 0
-    logp[at][start[at] : start[at] + len(tail)] = np.nan
-  loses_end = (stop > start) & (stop >= rollouts.length)
-  return Samples(
-    response_ids=ids,
-    logp=logp,
-    length=length.astype(np.int32),
-    truncated=rollouts.truncated | loses_end,
-    think_closed=rollouts.think_closed,
-    thinking_length=rollouts.thinking_length,
-  )
-
-
-def _put(values: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
-  """A copy with some rows replaced."""
-  values = values.copy()
-  values[rows] = new
-  return values
-
-
-def response_rows(
-  tokenizer: Tokenizer, problems: Sequence[Problem], rollouts: Rollouts
-) -> list[dict]:
-  """One JSON-able row per sample, as `lrm sample` writes them.
-
-  Keys: id, sample, prompt_ids, response, response_ids, logp, length,
-  thinking_length, truncated, correct.
-  """
-  rows = []
-  for b, problem in enumerate(problems):
-    prompt = rollouts.prompt_ids[b, : rollouts.prompt_length[b]].tolist()
-    for g, length in enumerate(rollouts.length[b]):
-      row = sample_row(
-        tokenizer,
-        prompt,
-        rollouts.response_ids[b, g, :length],
-        rollouts.sampler_logp[b, g, :length],
-        rollouts.thinking_length[b, g],
-        rollouts.truncated[b, g],
-      )
-      correct = bool(rollouts.correct[b, g])
-      rows.append({'id': problem.id, 'sample': g} | row | {'correct': correct})
-  return rows
-
-
-def sample_row(
-  tokenizer: Tokenizer,
-  prompt_ids: list[int],
-  response_ids: np.ndarray,
-  logp: np.ndarray,
-  thinking_length: int,
-  truncated: bool,
-) -> dict:
-  """The JSON-able part of a row that describes one sample.
-
-  Args:
-    tokenizer: decodes the response.
-    prompt_ids: of the prompt, without padding.
-    response_ids: `[length]`, without padding.
-    logp: `[length]` natural log-probabilities.
-    thinking_length: tokens before `</think>`.
-    truncated: the response reached its cap.
-  """
-  return {
-    'prompt_ids': prompt_ids,
-    'response': tokenizer.decode(response_ids),
-    'response_ids': response_ids.tolist(),
-    'logp': logp.tolist(),
-    'length': len(response_ids),
-    'thinking_length': int(thinking_length),
-    'truncated': bool(truncated),
-  }

@@ -370,7 +370,8 @@ def evaluate(config, model, params, tokenizer) -> dict[str, Any]:
       sampler=Sampler(
         model,
         samples=settings.samples,
-        batch=settings.batch,
+        slots=settings.slots,
+        max_prompt_tokens=config.data.max_prompt_tokens,
         max_tokens=settings.max_tokens,
         eos_ids=tokenizer.eos_ids,
         pad_id=tokenizer.pad_id,

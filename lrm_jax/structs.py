@@ -53,12 +53,15 @@ class Rollouts:
     sampler_logp: `[B, G, T]` float32 natural log-probability under the law
       actually sampled; 0 outside the response, and NaN for what stood behind
       a piece that a revision took out.
+    forced: `[B, G, T]` bool, tokens that were given and not sampled.
     truncated: `[B, G]` bool, no end-of-sequence token: it hit its cap, or a
       revision cut its end off.
     think_closed: `[B, G]` bool, `</think>` was written.
     correct: `[B, G]` float32 in {0, 1}: the verifier's verdict.
     answered: `[B, G]` bool, the verifier found an answer to compare.
     removed: `[B, G]` int32 tokens that a revision took out; 0 as sampled.
+    stale: `[B, G]` int32, how many of the first tokens were sampled under the
+      parameters of an earlier step: they are off-policy.
     cap: `[B]` int32, the response-token cap each problem was sampled with.
     target: `[B]` int32, what the prompt asked for (tokens, or a level); 0
       where it asked for nothing.
@@ -75,11 +78,13 @@ class Rollouts:
   length: Array
   thinking_length: Array
   sampler_logp: Array
+  forced: Array
   truncated: Array
   think_closed: Array
   correct: Array
   answered: Array
   removed: Array
+  stale: Array
   cap: Array
   target: Array
   step: Array
@@ -88,9 +93,10 @@ class Rollouts:
 
   @property
   def mask(self) -> Array:
-    """`[B, G, T]` float32, 1 on response tokens."""
+    """`[B, G, T]` float32, 1 on response tokens that the model chose."""
     columns = np.arange(self.response_ids.shape[-1])
-    return (columns < self.length[..., None]).astype(np.float32)
+    inside = (columns < self.length[..., None]) & ~self.forced
+    return inside.astype(np.float32)
 
   @property
   def right(self) -> Array:

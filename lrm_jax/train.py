@@ -27,7 +27,7 @@ from lrm_jax import (
   metrics,
   packing,
   policy,
-  rollout,
+  records,
   train_step,
 )
 from lrm_jax import experiment as experiment_lib
@@ -73,6 +73,8 @@ def train(
   """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises."""
   config = experiment.config.train
   first = int(experiment.state.step)
+  if first < config.steps and not is_budget_spent(experiment):
+    compile_update(experiment)
   writer = metrics.MetricsWriter(workdir, first)
   progress = metrics.Progress(config.steps, 'train', start=first)
   with interrupts.Interrupts() as stop, progress:
@@ -104,6 +106,29 @@ def train(
   writer.close()
 
 
+def compile_update(experiment: Experiment) -> None:
+  """Starts to compile the update, while the first samples are made."""
+  config = experiment.config.train
+  batch = config.problems // config.mini_batches
+  packed = packing.empty_batch(
+    batch,
+    config.samples,
+    config.rows,
+    config.row_length,
+    config.groups,
+    shared=shares_prompts(experiment.config),
+  )
+  stale = np.zeros((batch, config.samples), np.int32)
+  number = np.zeros((*stale.shape, config.max_tokens), np.float32)
+  experiment.programs.update.start(
+    experiment.state,
+    experiment.ref_params,
+    packed,
+    train_step.Targets(number, number, number, stale),
+    experiment.frozen,
+  )
+
+
 def is_budget_spent(experiment: Experiment) -> bool:
   """Whether `train.token_budget` response tokens have been sampled."""
   budget = experiment.config.train.token_budget
@@ -128,6 +153,8 @@ def update(
   )
   numbers = []
   state = experiment.state
+  # Now, while nothing has to be waited for.
+  done = jax.device_put(np.int32(int(state.step) + 1))
   # The update makes it again: with adapters, that is a copy to let go of.
   experiment.params = None
   for part in range(config.mini_batches):
@@ -137,15 +164,13 @@ def update(
     rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
     packed = pack(experiment, rollouts, batch.keep[pick])
     targets = train_step.Targets(
-      rollouts.sampler_logp, advantage[pick], mask[pick]
+      rollouts.sampler_logp, advantage[pick], mask[pick], rollouts.stale
     )
     state, values = experiment.programs.update(
       state, experiment.ref_params, packed, targets, experiment.frozen
     )
     numbers.append(values)
-  experiment_lib.set_state(
-    experiment, dataclasses.replace(state, step=state.step + 1)
-  )
+  experiment_lib.set_state(experiment, dataclasses.replace(state, step=done))
   return numbers, advantage
 
 
@@ -181,7 +206,16 @@ def pack(
     rows=config.rows,
     row_length=config.row_length,
     groups_per_micro_batch=config.groups,
+    shared=shares_prompts(experiment.config),
   )
+
+
+def shares_prompts(config: ml_collections.ConfigDict) -> bool:
+  """Whether samples in one row share their prompt.
+
+  Not where the attention cannot, nor where a loss counts tokens of prompts.
+  """
+  return config.model.attention != 'splash' and not config.train.load_balance
 
 
 def read(
@@ -251,9 +285,11 @@ def record_rollouts(
 
   `advantage` is the mean over the sample's tokens; 0 where it was dropped.
   `removed` is how many tokens a revision took out; a dropped sample that lost
-  its middle has null for the log-probabilities that nobody knows.
+  its middle has null for the log-probabilities that nobody knows. `stale` is
+  how many of the first tokens were sampled in earlier steps, `forced` which
+  ones were given and not sampled.
   """
-  rows = rollout.response_rows(
+  rows = records.response_rows(
     experiment.tokenizer, batch.problems, batch.rollouts
   )
   lengths = np.maximum(batch.rollouts.length, 1)
@@ -262,6 +298,8 @@ def record_rollouts(
     row |= {
       'step': step,
       'removed': int(batch.rollouts.removed[at]),
+      'stale': int(batch.rollouts.stale[at]),
+      'forced': np.flatnonzero(batch.rollouts.forced[at]).tolist(),
       'reward': float(batch.reward[at]),
       'advantage': float(means[at]),
       'logp': [None if math.isnan(x) else x for x in row['logp']],

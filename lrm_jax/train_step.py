@@ -13,13 +13,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from lrm_jax import packing
+from lrm_jax import ahead, packing
 from lrm_jax import policy as policy_lib
 from lrm_jax.models import feed_forward, transformer
 from lrm_jax.models.config import ModelConfig
-from lrm_jax.objectives import advantages
+from lrm_jax.objectives import advantages, revisions
+from lrm_jax.objectives import targets as target_parts
 from lrm_jax.objectives.recipe import Recipe
 from lrm_jax.structs import Array, Rollouts, TokenTerms, TrainState
 
@@ -29,17 +31,19 @@ Metrics = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Targets:
-  """What the loss of a mini-batch needs beside the rows; all `[B, G, T]`.
+  """What the loss of a mini-batch needs beside the rows; `[B, G, T]` each.
 
   Attributes:
     sampler_logp: log-probabilities under the policy that sampled.
     advantage: of each token.
     mask: 1 on tokens that are trained.
+    stale: `[B, G]`, the first tokens that older parameters have sampled.
   """
 
   sampler_logp: Array
   advantage: Array
   mask: Array
+  stale: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Programs:
   shape: Callable[..., Any]
   credit: Callable[..., Any]
   score: Callable[..., Any]
-  update: Callable[..., Any]
+  update: ahead.Ahead
   combine: Callable[..., Any]
 
 
@@ -80,19 +84,21 @@ def make_programs(
   """The programs of a model and a recipe; see `make_update`."""
   return Programs(
     target=make_target(recipe),
-    revision=jax.jit(recipe.revision),
+    revision=make_revision(recipe),
     observe=jax.jit(recipe.observe),
     shape=make_shape(recipe),
     credit=make_credit(recipe),
     score=make_score(config, temperature=temperature, chunk=chunk),
-    update=make_update(
-      config,
-      recipe,
-      optimizer,
-      temperature=temperature,
-      chunk=chunk,
-      load_balance=load_balance,
-      combine=combine,
+    update=ahead.Ahead(
+      make_update(
+        config,
+        recipe,
+        optimizer,
+        temperature=temperature,
+        chunk=chunk,
+        load_balance=load_balance,
+        combine=combine,
+      )
     ),
     combine=combine,
   )
@@ -100,6 +106,9 @@ def make_programs(
 
 def make_target(recipe: Recipe) -> Callable[..., Array]:
   """`target(key, hashes [B], cap) -> [B]`, one random key per problem."""
+  if recipe.target.func is target_parts.no_target:
+    # Nothing to compile.
+    return lambda key, hashes, cap: np.zeros(len(hashes), np.int32)
 
   @jax.jit
   def target(key: Array, hashes: Array, cap: Array):
@@ -107,6 +116,14 @@ def make_target(recipe: Recipe) -> Callable[..., Array]:
     return recipe.target(keys, cap)
 
   return target
+
+
+def make_revision(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
+  """`revision(rollouts) -> start, stop`, both `[B, G]`."""
+  if recipe.revision.func is revisions.unrevised:
+    # Nothing to compile.
+    return lambda rollouts: (np.zeros_like(rollouts.length),) * 2
+  return jax.jit(recipe.revision)
 
 
 def make_shape(recipe: Recipe) -> Callable[..., Any]:
@@ -181,8 +198,9 @@ def make_update(
 
   Returns:
     The jitted function. Metrics are means over trained tokens, except
-    `logp_gap_max`: the largest |log-probability here - sampler's|, which is
-    rounding error as long as the parameters are those that sampled.
+    `logp_gap_max`: the largest |log-probability here - sampler's| of tokens
+    that are not stale, which is rounding error as long as the parameters are
+    those that sampled.
   """
   forward = functools.partial(
     _response_logp, config, temperature=temperature, chunk=chunk
@@ -244,7 +262,7 @@ def make_update(
       total = recipe.total(terms, weights, focus)
       if load_balance:
         total += load_balance * feed_forward.load_balance(loads, routing)
-      return total, _sums(total, terms)
+      return total, _sums(total, terms, part.stale)
 
     start = (
       jax.tree.map(jnp.zeros_like, state.params),
@@ -266,11 +284,12 @@ def make_update(
 SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')
 
 
-def _sums(loss: Array, terms: TokenTerms) -> Metrics:
+def _sums(loss: Array, terms: TokenTerms, stale: Array) -> Metrics:
   """Sums over one micro-batch, by the names in SUMS."""
   logp, mask = jax.lax.stop_gradient(terms.logp), terms.mask
   # Outside the mask anything may stand, NaN too.
   change = jnp.where(mask > 0, logp - terms.old_logp, 0.0)
+  fresh = jnp.arange(mask.shape[-1]) >= stale[..., None]
   ratio = jnp.exp(change)
   total = lambda x: jnp.sum(x * mask)
   return {
@@ -280,7 +299,7 @@ def _sums(loss: Array, terms: TokenTerms) -> Metrics:
     'entropy': total(jax.lax.stop_gradient(terms.entropy)),
     'ratio': total(ratio),
     'outside': total(jnp.abs(ratio - 1.0) > 0.2),
-    'gap': jnp.max(jnp.abs(change), initial=0.0),
+    'gap': jnp.max(jnp.abs(change) * fresh, initial=0.0),
   }
 
 
@@ -334,9 +353,7 @@ def _routing(
 
   def micro_batch(index, found):
     rows = jax.tree.map(lambda x: x[index], packed.rows)
-    _, kept = transformer.apply(
-      config, params, rows.tokens, rows.positions, rows.segment_ids
-    )
+    _, kept = transformer.apply(config, params, *rows.inputs)
     return jax.tree.map(jnp.add, found, kept.routing)
 
   packed = jax.tree.map(jnp.asarray, packed)
@@ -361,9 +378,7 @@ def _response_logp(
 
   The routing is of all tokens, prompts included.
   """
-  hidden, kept = transformer.apply(
-    config, params, rows.tokens, rows.positions, rows.segment_ids
-  )
+  hidden, kept = transformer.apply(config, params, *rows.inputs)
   logp, entropy = transformer.token_logp(
     config,
     params,

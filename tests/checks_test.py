@@ -43,6 +43,27 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('grpo', {'model.attention': 'flash'}, ("attention='flash'", 'splash')),
     ('grpo', {'train.temperature': 0.0}, ('train.temperature=0.0', '0.001')),
     ('grpo', {'eval.temperature': 1e-9}, ('eval.temperature=1e-09', 'or 0')),
+    ('grpo', {'train.rounds_ahead': -1}, ('train.rounds_ahead=-1',)),
+    ('grpo', {'sampler.kv_dtype': 'fp4'}, ("kv_dtype='fp4'", 'int8')),
+    ('grpo', {'sampler.round_tokens': 12}, ('round_tokens=12', 'power')),
+    ('grpo', {'sampler.round_tokens': 64}, ('round_tokens=64', '32')),
+    ('grpo', {'sampler.lanes': -1}, ('sampler.lanes=-1',)),
+    ('grpo', {'sampler.slots': 0}, ('sampler.slots=0',)),
+    # The law of an evaluation.
+    ('grpo', {'eval.truncation.top_p': 0.0}, ('eval.truncation.top_p=0.0',)),
+    ('grpo', {'eval.truncation.most': -1}, ('eval.truncation.most=-1',)),
+    (
+      'grpo',
+      {'eval.truncation.top_k': 9, 'eval.truncation.most': 8},
+      ('top_k=9', 'most=8'),
+    ),
+    ('grpo', {'eval.thinking_budget': -1}, ('eval.thinking_budget=-1',)),
+    (
+      'grpo',
+      {'train.thinking_budget': 5, 'stopping.thinking_end': 'stop'},
+      ("thinking_end='stop'", 'train.thinking_budget=5', '</think>'),
+    ),
+    ('grpo', {'stopping.stop': ('',)}, ('stop', 'empty')),
     # For experts, and the model has none.
     ('grpo', {'train.load_balance': 0.01}, ('train.load_balance=0.01',)),
     ('grpo', {'train.load_balance': -0.1}, ('train.load_balance=-0.1',)),

@@ -7,6 +7,7 @@ import pytest
 from lrm_jax import configuration, experiment
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.models.rope import Rope
+from lrm_jax.sampler import closing
 from tests import bits
 
 TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
@@ -60,3 +61,38 @@ def test_frequencies_for_the_length_of_the_run():
   model, _, _ = load(family='lrm', rope=rope)
   longest = max(config.train.max_tokens, config.eval.max_tokens)
   assert model.reach == config.data.max_prompt_tokens + longest
+
+
+def collectors(**changes):
+  config = configuration.load(TINY / 'grpo.py', [])
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  model, _, tokenizer = experiment.load_model(config)
+  return config, *experiment.make_collectors(config, model, tokenizer, None)
+
+
+def test_training_and_evaluation_share_a_sampler():
+  """As large as either needs it; each gets what its section says."""
+  changes = {'train.samples': 6, 'eval.samples': 2, 'eval.thinking_budget': 9}
+  config, train, evaluation = collectors(**changes)
+  one, other = train.sampler, evaluation.sampler
+  assert one.layout == other.layout
+  assert one._states is other._states
+  assert (one.samples, other.samples, one.layout.readers) == (6, 2, 6)
+  assert one.max_tokens == config.train.max_tokens
+  assert other.max_tokens == config.eval.max_tokens
+  assert one.layout.max_tokens == max(one.max_tokens, other.max_tokens)
+  assert one.layout.ending_ids
+  assert train.thinking_budget == closing.ENDLESS
+  assert evaluation.thinking_budget == 9
+  # Twice as many prompts as fill the slots two by two, per lane.
+  slots = one.layout.limit
+  assert one.layout.prompts == slots + 2 * -(-slots // 2) + 2
+
+
+def test_an_evaluation_that_truncates_has_a_sampler_of_its_own():
+  _, train, evaluation = collectors(**{'eval.truncation.top_p': 0.9})
+  assert train.sampler.layout.rules == ()
+  assert evaluation.sampler.layout.rules == ('top_p',)
+  assert train.sampler._states is not evaluation.sampler._states
+  assert train.sampler.layout.max_tokens == train.sampler.max_tokens

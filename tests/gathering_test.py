@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from lrm_jax import experiment, gathering, train
+from lrm_jax import experiment, gathering, rollout, rounds, train
 from lrm_jax.objectives import oversampling
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Memory
@@ -27,51 +27,71 @@ def build(name, grader, **changes):
   return experiment.build(config, grader)
 
 
-def test_oversampling_fills_whole_batches_of_the_sampler(grader):
+def test_oversampling_draws_what_is_predicted(grader):
   built = build('dot', grader)
-  # 1.5 at first: 6 problems, and the sampler takes 4 at a time.
-  assert gathering.problems_to_draw(built) == 8
+  # 1.5 at first.
+  assert rounds.problems_to_draw(built) == 6
   gathering.record_pass_rate(built, 0.25)  # factor 4
-  assert gathering.problems_to_draw(built) == 16
+  assert rounds.problems_to_draw(built) == 16
   rates = built.memory.take([])['predictive'].shared['pass_rate']
   assert np.isnan(rates[:-1]).all() and rates[-1] == 0.25
   gathering.record_pass_rate(built, 1.0)
   # mean 0.625, deviation 0.375: 1.375 / 0.625 = 2.2, 8.8 problems.
-  assert gathering.problems_to_draw(built) == 8
+  assert rounds.problems_to_draw(built) == 8
   plain = build('grpo', grader)
   gathering.record_pass_rate(plain, 0.25)
-  assert gathering.problems_to_draw(plain) == 4
+  assert rounds.problems_to_draw(plain) == 4
+  eight = build('dot', grader, train__problems=16)
+  gathering.record_pass_rate(eight, 0.7)  # 1 / 0.7: 22.9 problems
+  assert rounds.problems_to_draw(eight) == 24  # in quarters of a batch
 
 
 def test_a_step_samples_what_the_prediction_says(grader):
   built = build('dot', grader)
   batch = gathering.gather(built, 1)
-  assert batch.stats['sampled_groups'] == 8
+  assert batch.stats['sampled_groups'] == 6
   assert len(batch.problems) == 4
   kept = batch.keep.any(1)
   assert (np.sort(kept)[::-1] == kept).all()  # kept groups come first
   rates = built.memory.take([])['predictive'].shared['pass_rate']
-  assert rates[-1] == pytest.approx(batch.stats['kept_groups'] / 8)
+  assert rates[-1] == pytest.approx(batch.stats['kept_groups'] / 6)
   assert built.sampled_tokens == batch.stats['sampled_tokens'] > 0
 
 
-def test_revised_tokens_were_sampled_and_count(grader):
+def test_rounds_begun_ahead_change_nothing_but_the_time(grader):
+  """What was sampled in vain is given back."""
+  settings = {'train__max_rounds': 3, 'train__problems': 4}
+  plain = build('dler', grader, **settings)
+  ahead = build('dler', grader, train__rounds_ahead=2, **settings)
+  rounds = []
+  for step in (1, 2, 3):
+    one, other = gathering.gather(plain, step), gathering.gather(ahead, step)
+    # How full the slots were is all that may differ.
+    for stats in (one.stats, other.stats):
+      for name in ('rows_used', 'kv_bytes_per_token', 'prefill_used'):
+        del stats[name]
+    assert one.stats == other.stats
+    rounds.append(one.stats['sampled_groups'] // 4)
+    for mine, theirs in zip(
+      jax.tree.leaves((one.rollouts, one.reward, one.keep)),
+      jax.tree.leaves((other.rollouts, other.reward, other.keep)),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(mine, theirs)
+    assert plain.stream.get_state() == ahead.stream.get_state()
+  # Otherwise nothing was given back, or nothing was used.
+  assert min(rounds) < 3 and max(rounds) > 1
+
+
+def test_revised_tokens_were_sampled_and_count(grader, monkeypatch):
   built = build('lc_r1', grader)
   seen = []
-  collect = built.collector.collect
-
-  @dataclasses.dataclass(frozen=True)
-  class Spy:
-    inner: object
-
-    def collect(self, *arguments, **options):
-      seen.append(collect(*arguments, **options))
-      return seen[-1]
-
-    def revise(self, *arguments):
-      return self.inner.revise(*arguments)
-
-  built.collector = Spy(built.collector)
+  take = rollout.Collection.take
+  monkeypatch.setattr(
+    rollout.Collection,
+    'take',
+    lambda *args: seen.append(take(*args)) or seen[-1],
+  )
   batch = gathering.gather(built, 1)
   assert batch.stats['revised'] > 0
   assert batch.stats['sampled_tokens'] == seen[0].length.sum()

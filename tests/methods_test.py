@@ -41,7 +41,7 @@ SIZES = {
   'train.groups': 4,
   'train.checkpoint_every': 10,
   'train.rollouts_every': 0,
-  'sampler.batch': 4,
+  'sampler.slots': 16,
   'eval.problems': 4,
 }
 OTHER_SIZES = {
@@ -146,7 +146,9 @@ def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
     if name == 'da_dler':
       config.train.max_rounds = 1
     if name == 'dot':
-      config.objective.oversampling.high = 1.5  # as many problems every time
+      # As many problems every time.
+      config.objective.oversampling.low = 1.5
+      config.objective.oversampling.high = 1.5
   rows = advance(experiment.build(config, grader), tmp_path)
   assert rows[-1]['compilations'] == rows[1]['compilations'] > 0
   if name in ('siri', 'think_prune'):

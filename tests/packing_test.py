@@ -47,25 +47,37 @@ def _random_rollouts(seed, problems=9, samples=4, tokens=20):
   )
 
 
-def _pack(rollouts, keep=None, rows=4, row_length=32, groups=3):
+def _pack(rollouts, keep=None, rows=4, row_length=32, groups=3, shared=False):
   return packing.pack_groups(
     rollouts,
     np.ones(rollouts.length.shape, bool) if keep is None else keep,
     rows=rows,
     row_length=row_length,
     groups_per_micro_batch=groups,
+    shared=shared,
   )
 
 
 def _segments(rows):
-  """[(tokens, positions)] of every segment of `[..., R, S]` rows."""
+  """[(tokens, positions)] of every sequence of `[..., R, S]` rows.
+
+  With what its segment continues; prefixes on their own are left out.
+  """
   flat = [x.reshape(-1, x.shape[-1]) for x in jax.tree.leaves(rows)]
+  if rows.prefix_ids is None:
+    flat.append(flat[-1])
   found = []
-  for tokens, positions, segment_ids in zip(*flat, strict=True):
-    for segment in range(1, segment_ids.max() + 1):
+  for tokens, positions, segment_ids, prefix_ids in zip(*flat, strict=True):
+    continued = set(prefix_ids[prefix_ids != segment_ids].tolist())
+    for segment in set(range(1, segment_ids.max() + 1)) - continued:
       at = np.flatnonzero(segment_ids == segment)
       assert len(at)
       assert (np.diff(at) == 1).all()
+      (prefix,) = set(prefix_ids[at].tolist())
+      if prefix != segment:
+        before = np.flatnonzero(segment_ids == prefix)
+        assert before.max() < at.min()
+        at = np.concatenate([before, at])
       found.append((tuple(tokens[at].tolist()), positions[at].tolist()))
   return found
 
@@ -76,12 +88,13 @@ def _sequence(rollouts, b, g):
   return (*prompt.tolist(), *response.tolist())
 
 
+@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('seed', range(5))
-def test_every_kept_sequence_is_packed_once(seed):
+def test_every_kept_sequence_is_packed_once(seed, shared):
   rollouts = _random_rollouts(seed)
   keep = np.random.default_rng(seed).random(rollouts.length.shape) < 0.6
   keep[2] = False
-  packed = _pack(rollouts, keep)
+  packed = _pack(rollouts, keep, shared=shared)
   segments = _segments(packed.rows)
   want = [_sequence(rollouts, b, g) for b, g in np.argwhere(keep)]
   assert sorted(tokens for tokens, _ in segments) == sorted(want)
@@ -99,11 +112,12 @@ def test_places_outside_segments_are_empty(seed):
   assert (rows.positions[empty] == 0).all()
 
 
+@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('seed', range(5))
-def test_offsets_point_at_the_responses(seed):
+def test_offsets_point_at_the_responses(seed, shared):
   rollouts = _random_rollouts(seed)
   keep = np.random.default_rng(seed).random(rollouts.length.shape) < 0.6
-  packed = _pack(rollouts, keep)
+  packed = _pack(rollouts, keep, shared=shared)
   for m, q in np.argwhere(packed.groups >= 0):
     b = packed.groups[m, q]
     flat = jax.tree.map(lambda x: x[m].reshape(-1), packed.rows)  # noqa: B023
@@ -156,6 +170,41 @@ def test_the_longest_groups_come_first():
   assert _pack(rollouts, groups=1).groups[:, 0].tolist() == [1, 3, 2, 0]
 
 
+def test_a_group_goes_where_there_is_room():
+  """15 leave a row of 16 too full for 4 + 4, but not for 1."""
+  rollouts = _rollouts([1] * 3, [[14], [7], [0]])
+  packed = _pack(rollouts, rows=1, row_length=16)
+  assert packed.groups[:2].tolist() == [[0, 2, -1], [1, -1, -1]]
+  assert packed.count == 2
+
+
+def test_a_shared_prompt_by_hand():
+  """All but its last token stand before the responses, longest first."""
+  rollouts = _rollouts([3], [[1, 2]])
+  rows = _pack(rollouts, rows=1, row_length=8, shared=True).rows
+  a, b, c = rollouts.prompt_ids[0]
+  (d, _), (e, f) = rollouts.response_ids[0]
+  assert rows.tokens[0].tolist() == [[a, b, c, e, f, c, d, 0]]
+  assert rows.positions[0].tolist() == [[0, 1, 2, 3, 4, 2, 3, 0]]
+  assert rows.segment_ids[0].tolist() == [[1, 1, 2, 2, 2, 3, 3, 0]]
+  assert rows.prefix_ids[0].tolist() == [[1, 1, 1, 1, 1, 1, 1, 0]]
+
+
+def test_each_row_has_its_own_copy_of_a_shared_prompt():
+  rollouts = _rollouts([3], [[3, 3]])
+  packed = _pack(rollouts, rows=2, row_length=6, shared=True)
+  np.testing.assert_array_equal(
+    packed.rows.segment_ids[0], [[1, 1, 2, 2, 2, 2]] * 2
+  )
+  np.testing.assert_array_equal(packed.rows.prefix_ids[0], [[1] * 6] * 2)
+  assert packed.offsets[0, 0].tolist() == [3, 9]
+
+
+def test_a_prompt_of_one_token_is_not_shared():
+  rows = _pack(_rollouts([1], [[3, 2]]), shared=True).rows
+  np.testing.assert_array_equal(rows.prefix_ids, rows.segment_ids)
+
+
 def test_nothing_kept_needs_no_micro_batch():
   rollouts = _random_rollouts(0)
   packed = _pack(rollouts, np.zeros(rollouts.length.shape, bool))
@@ -203,32 +252,29 @@ def test_gather_takes_the_value_before_each_token():
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logp(config, params, tokens, positions, segment_ids):
+def _logp(config, params, rows):
   """`[N, S]`, of the next token of each row."""
-  hidden, _ = transformer.apply(config, params, tokens, positions, segment_ids)
-  targets = jnp.roll(tokens, -1, axis=1)
+  hidden, _ = transformer.apply(config, params, *rows.inputs)
+  targets = jnp.roll(rows.tokens, -1, axis=1)
   return transformer.token_logp(config, params, hidden, targets)[0]
 
 
-def _fields(rows):
-  return rows.tokens, rows.positions, rows.segment_ids
-
-
-def test_packed_logp_is_that_of_each_sequence_alone():
+@pytest.mark.parametrize('shared', [False, True])
+def test_packed_logp_is_that_of_each_sequence_alone(shared):
   rollouts = _random_rollouts(3, problems=4, samples=3, tokens=10)
   config = tiny.config(vocab_size=VOCAB)
   params = tiny.params(config)
-  packed = _pack(rollouts, rows=3, row_length=32, groups=2)
+  packed = _pack(rollouts, rows=3, row_length=32, groups=2, shared=shared)
   assert packed.rows.segment_ids.max() > 1
   want = {}
   for b in range(4):  # In rows of the same shape, so one program serves both.
     alone = packing.empty_rows(3, 32)
     for g in range(3):
       packing.place(alone, g, 0, 1, _sequence(rollouts, b, g))
-    want[b] = _logp(config, params, *_fields(alone))
+    want[b] = _logp(config, params, alone)
   for m in range(packed.count):
     rows = jax.tree.map(lambda x: x[m], packed.rows)  # noqa: B023
-    values = _logp(config, params, *_fields(rows))
+    values = _logp(config, params, rows)
     got = packing.gather_responses(values, packed.offsets[m], 10)
     for q, b in enumerate(packed.groups[m]):
       first = rollouts.prompt_length[b] - 1

@@ -64,7 +64,10 @@ def run_update(case, adapters, recipe='dler', groups=4, rows=16):  # noqa: F811
     groups_per_micro_batch=groups,
   )
   targets = train_step.Targets(
-    case.rollouts.sampler_logp, case.advantage, case.rollouts.mask
+    case.rollouts.sampler_logp,
+    case.advantage,
+    case.rollouts.mask,
+    case.rollouts.stale,
   )
   start = jax.tree.map(jnp.copy, adapters)
   state = TrainState(jnp.int32(0), start, optimizer.init(start))
@@ -89,7 +92,10 @@ def test_update_is_that_of_the_merged_kernels_projected(case, recipe):  # noqa: 
     case.rollouts, case.keep, rows=16, row_length=32, groups_per_micro_batch=4
   )
   targets = train_step.Targets(
-    case.rollouts.sampler_logp, case.advantage, case.rollouts.mask
+    case.rollouts.sampler_logp,
+    case.advantage,
+    case.rollouts.mask,
+    case.rollouts.stale,
   )
   start = jax.tree.map(jnp.copy, merged)
   state = TrainState(jnp.int32(0), start, optimizer.init(start))
@@ -134,7 +140,7 @@ SIZES = {
   'train.groups': 4,
   'train.checkpoint_every': 10,
   'train.rollouts_every': 0,
-  'sampler.batch': 8,
+  'sampler.slots': 64,
   'eval.problems': 8,
   'eval.samples': 2,
   'eval.max_tokens': 48,

@@ -43,7 +43,7 @@ def get_config():
   # A vocabulary of 500 makes long prompts.
   config.data.max_prompt_tokens = 1024
   config.train.row_length = 1024 + TOKENS
-  config.sampler.batch = 2
+  config.sampler.slots = 16
   config.eval.problems = 2
   config.eval.max_tokens = TOKENS
   config.optimizer.learning_rate = 1e-3

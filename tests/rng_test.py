@@ -4,8 +4,10 @@ import itertools
 
 import jax
 import numpy as np
+import pytest
 
 from lrm_jax import rng
+from lrm_jax.compilation import CompileWatch
 
 
 def _data(keys):
@@ -36,29 +38,43 @@ def test_streams_differ_by_seed_name_and_step():
   assert len(set(keys)) == 12
 
 
-def test_a_traced_step_gives_the_same_key():
-  traced = jax.jit(lambda step: rng.stream(0, 'sample', step))(np.int32(7))
+@pytest.mark.parametrize('seed', [0, 1, -1, 2**31 + 5, 2**32 - 1])
+@pytest.mark.parametrize('step', [0, 7, 2**31 - 1])
+def test_streams_are_those_of_jax(seed, step):
+  fold = jax.random.fold_in
+  key = fold(jax.random.key(seed), rng.name_hash('sample'))
   np.testing.assert_array_equal(
-    _data(traced), _data(rng.stream(0, 'sample', 7))
+    _data(rng.stream(seed, 'sample', step)), _data(fold(key, step))
   )
+  np.testing.assert_array_equal(
+    _data(rng.fold_in(key, step)), _data(fold(key, step))
+  )
+
+
+def test_nothing_is_compiled():
+  watch = CompileWatch()
+  key = rng.fold_in(rng.stream(12, 'any', 34), 56)
+  rng.sample_keys(key, rng.name_hashes(['a', 'b', 'c']), 7)
+  assert watch.count == 0
 
 
 def test_sample_keys_fold_in_the_problem_then_the_sample():
   key = rng.stream(0, 'sample')
   problems = rng.name_hashes(['a', 'b'])
   keys = rng.sample_keys(key, problems, 3)
-  assert keys.shape == (2, 3)
+  assert (keys.shape, keys.dtype) == ((2, 3, 2), np.uint32)
   fold = jax.random.fold_in
   for b, g in np.ndindex(2, 3):
     np.testing.assert_array_equal(
-      _data(keys[b, g]), _data(fold(fold(key, problems[b]), g))
+      keys[b, g], _data(fold(fold(key, problems[b]), g))
     )
+  assert rng.sample_keys(key, rng.name_hashes([]), 3).shape == (0, 3, 2)
 
 
 def test_sample_keys_depend_on_neither_neighbours_nor_count():
   key = rng.stream(0, 'sample')
   names = ['a', 'b', 'c', 'd']
-  keys = _data(rng.sample_keys(key, rng.name_hashes(names), 4))
-  fewer = _data(rng.sample_keys(key, rng.name_hashes(['d', 'b']), 2))
+  keys = rng.sample_keys(key, rng.name_hashes(names), 4)
+  fewer = rng.sample_keys(key, rng.name_hashes(['d', 'b']), 2)
   np.testing.assert_array_equal(fewer, keys[[3, 1], :2])
   assert len({tuple(k) for k in keys.reshape(16, -1).tolist()}) == 16

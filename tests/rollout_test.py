@@ -7,14 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from lrm_jax import rollout
+from lrm_jax import records, rollout
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.pool import Grader
-from lrm_jax.sampler.engine import Samples
+from lrm_jax.sampler.samples import untruncated
 from lrm_jax.structs import Problem
 from lrm_jax.tokenization import base
 from tests import tiny
+from tests.sampler import fake
 
 PROBLEMS = [
   Problem('first', 'Start=1 a:+2', '3', level=1),
@@ -27,14 +28,15 @@ RESPONSES = [
 WIDTH, ROOM = 32, 40
 
 
-class FakeSampler:
+class Answers(fake.FakeSampler):
   """Answers with RESPONSES; remembers what it was asked."""
 
   def __init__(self):
+    super().__init__(samples=2, max_tokens=ROOM)
     self.calls = []
 
-  def generate(self, params, prompt_ids, prompt_length, **options):
-    self.calls.append((params, prompt_ids, prompt_length, options))
+  def respond(self, prompt_ids, prompt_length, **options):
+    self.calls.append((self.params, prompt_ids, prompt_length, options))
     tokenizer = tiny.tokenizer()
     eos = tokenizer.eos_ids[0]
     # What lies beyond the length must not count.
@@ -47,16 +49,23 @@ class FakeSampler:
       ids[at][: length[at]] = response
     closed = np.array([[True, True], [False, True]])
     logp = -np.arange(4 * ROOM, dtype=np.float32).reshape(2, 2, ROOM)
-    return Samples(ids, logp, length, ~closed, closed, length // 2)
+    return untruncated(ids, logp, length, ~closed, closed, length // 2)
 
 
 @pytest.fixture
 def collector():
   with Grader() as grader:
-    yield rollout.Collector(tiny.tokenizer(), FakeSampler(), grader, WIDTH)
+    yield rollout.Collector(tiny.tokenizer(), Answers(), grader, WIDTH)
 
 
-def _collect(collector, cap=ROOM):
+def _caps():
+  # The response that does not end has as many tokens as it may.
+  cut = len(tiny.tokenizer().encode(RESPONSES[1][0])) + 1
+  return np.array([ROOM, cut])
+
+
+def _collect(collector, cap=None):
+  cap = _caps() if cap is None else cap
   return collector.collect(
     'params', PROBLEMS, cap=cap, key=jax.random.key(7), temperature=0.6
   )
@@ -99,7 +108,7 @@ def test_a_long_prompt_is_refused(collector):
 def test_rows_say_what_was_sampled(collector):
   tokenizer = tiny.tokenizer()
   rollouts = _collect(collector)
-  rows = rollout.response_rows(tokenizer, PROBLEMS, rollouts)
+  rows = records.response_rows(tokenizer, PROBLEMS, rollouts)
   rows = json.loads(json.dumps(rows))
   assert [(r['id'], r['sample']) for r in rows] == [
     ('first', 0),
@@ -201,7 +210,7 @@ def test_targets_are_stated_in_the_prompts(collector):
   rollouts = stating.collect(
     'params',
     PROBLEMS,
-    cap=ROOM,
+    cap=_caps(),
     key=jax.random.key(7),
     temperature=1.0,
     target=np.array([7, 12]),

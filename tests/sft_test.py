@@ -47,7 +47,7 @@ SMALL = {
 EVALUATED = {
   'eval.problems': 9,
   'eval.samples': 2,
-  'eval.batch': 8,
+  'eval.slots': 16,
   'eval.max_tokens': 12,
 }
 

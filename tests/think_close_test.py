@@ -4,7 +4,7 @@ import numpy as np
 import tokenizers
 
 from lrm_jax import rollout
-from lrm_jax.sampler.engine import Samples
+from lrm_jax.sampler.samples import untruncated
 from lrm_jax.tokenization import base
 
 
@@ -39,7 +39,7 @@ def test_close_is_found_although_its_last_character_is_merged(tmp_path):
   padded = np.zeros((1, 3, length.max()), np.int32)
   for g, row in enumerate(ids):
     padded[0, g, : len(row)] = row
-  samples = Samples(
+  samples = untruncated(
     response_ids=padded,
     logp=np.zeros(padded.shape, np.float32),
     length=length,

@@ -112,7 +112,14 @@ def case() -> Case:
 
 
 def run_update(
-  case: Case, *, keep=None, rows=16, row_length=32, groups=4, recipe='dler'
+  case: Case,
+  *,
+  keep=None,
+  rows=16,
+  row_length=32,
+  groups=4,
+  recipe='dler',
+  shared=False,
 ):
   """One SGD step of rate 1, so parameters move by minus the gradient."""
   optimizer = optax.sgd(1.0)
@@ -126,11 +133,13 @@ def run_update(
     rows=rows,
     row_length=row_length,
     groups_per_micro_batch=groups,
+    shared=shared,
   )
   targets = train_step.Targets(
     case.rollouts.sampler_logp,
     case.advantage,
     case.rollouts.mask * keep[..., None],
+    case.rollouts.stale,
   )
   params = jax.tree.map(jnp.copy, case.params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
@@ -144,8 +153,11 @@ def assert_same(a, b, atol=2e-6):
     np.testing.assert_allclose(x, y, atol=atol)
 
 
+@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
+def test_loss_and_gradient_are_those_of_the_unpacked_formula(
+  case, recipe, shared
+):
   """The whole update against one dense forward pass per sequence."""
   built = make_recipe(recipe)
   mask = case.rollouts.mask
@@ -167,7 +179,7 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(case, recipe):
     return built.total(terms, built.weights(mask), focus)
 
   expected, expected_grads = jax.value_and_grad(loss)(case.params)
-  grads, metrics, _ = run_update(case, recipe=recipe)
+  grads, metrics, _ = run_update(case, recipe=recipe, shared=shared)
   assert metrics['loss'] == pytest.approx(float(expected), abs=1e-6)
   assert_same(grads, expected_grads)
 
@@ -185,6 +197,16 @@ def test_micro_batches_and_row_shapes_do_not_change_the_update(case, recipe):
     for name, value in metrics.items():
       # Of a gradient of 28, the seventh digit is rounding.
       assert other[name] == pytest.approx(value, abs=2e-6, rel=2e-6), name
+
+
+def test_prompts_that_are_shared_do_not_change_the_update(case):
+  """In rows of two or three samples."""
+  whole, metrics, packed = run_update(case)
+  grads, other, shared = run_update(case, rows=3, row_length=24, shared=True)
+  used = [(x.rows.segment_ids > 0).sum() for x in (packed, shared)]
+  assert used[1] < used[0]
+  assert_same(grads, whole)
+  assert other == pytest.approx(metrics, abs=2e-6, rel=2e-6)
 
 
 def test_dropped_samples_are_as_if_never_sampled(case):

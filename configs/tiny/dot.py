@@ -15,5 +15,5 @@ def get_config():
   config.train.samples = 32
   config.train.rows = 32  # a micro-batch holds a whole group
   # Over-sampling fills whole batches of the sampler: 12 problems at first.
-  config.sampler.batch = 4
+  config.sampler.slots = 4 * 32
   return config

@@ -74,11 +74,13 @@ def make_rollouts() -> Rollouts:
     length=full,
     thinking_length=full,
     sampler_logp=np.full((B, G, T), -3.0, np.float32),
+    forced=np.zeros((B, G, T), bool),
     truncated=np.ones((B, G), bool),
     think_closed=np.zeros((B, G), bool),
     correct=np.zeros((B, G), np.float32),
     answered=np.zeros((B, G), bool),
     removed=np.zeros((B, G), np.int32),
+    stale=np.zeros((B, G), np.int32),
     cap=np.full(B, T, np.int32),
     target=np.zeros(B, np.int32),
     step=np.ones(B, np.int32),
@@ -104,7 +106,10 @@ def update_benchmark(model, params) -> dict:
   )
   advantage = np.random.default_rng(1).normal(size=(B, G, T))
   targets = train_step.Targets(
-    rollouts.sampler_logp, advantage.astype(np.float32), rollouts.mask
+    rollouts.sampler_logp,
+    advantage.astype(np.float32),
+    rollouts.mask,
+    rollouts.stale,
   )
   state = [
     TrainState(
@@ -141,7 +146,8 @@ def sampling(model, params):
   sampler = Sampler(
     model,
     samples=G,
-    batch=B,
+    slots=B * G,
+    max_prompt_tokens=P,
     max_tokens=T,
     eos_ids=(NO_EOS,),
     pad_id=0,

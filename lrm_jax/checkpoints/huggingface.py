@@ -11,13 +11,15 @@ one of their tensors is ever held. Pickled weights are not read: reading a
 pickle can run any code.
 """
 
+import collections
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 
 from lrm_jax import jsonl
@@ -29,6 +31,7 @@ from lrm_jax.checkpoints.weights import Weights, first
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import DTYPES, ModelConfig
 from lrm_jax.models.transformer import Params
+from lrm_jax.structs import Array
 from lrm_jax.tokenization.base import Tokenizer
 
 # Rows that are transposed at once: eight times as fast as whole matrices.
@@ -164,7 +167,9 @@ def save(
       part,
       {name: key_maps.tensor_shape(slots[name]) for name in slots},
       dtype,
-      functools.partial(_tensor, slots, dict(key_maps.flatten(params)), dtype),
+      functools.partial(
+        _tensor, slots, _reader(slots, dict(key_maps.flatten(params))), dtype
+      ),
       shard_bytes,
     )
 
@@ -287,20 +292,50 @@ def _check_tied(weights: Weights, shape: tuple[int, ...]) -> None:
 
 def _tensor(
   slots: Mapping[str, Sequence[Slot]],
-  leaves: Mapping[tuple[str, ...], Any],
+  read: Callable[[Slot], np.ndarray],
   dtype: str,
   name: str,
 ) -> np.ndarray:
   """One of their tensors, on the host."""
   parts = []
   for slot in slots[name]:
-    # Picked on the device, so that nothing else of the leaf is copied.
-    part = np.asarray(leaves[slot.path][(*slot.index, ...)])
+    part = read(slot)
     if slot.transposed:
       part = _transpose(part, np.empty(part.shape[::-1], part.dtype))
     parts.append(part)
   tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
   return weights_lib.cast(name, tensor, dtype)
+
+
+def _reader(
+  slots: Mapping[str, Sequence[Slot]], leaves: Mapping[tuple[str, ...], Array]
+) -> Callable[[Slot], np.ndarray]:
+  """`slot -> its block` of the leaves, on the host.
+
+  What stands at the same place of all layers is picked on the device by one
+  program, so that nothing else of the leaves is copied.
+  """
+  stacked = collections.defaultdict(dict)
+  for slot in itertools.chain(*slots.values()):
+    stacked[len(slot.index)][slot.path] = leaves[slot.path]
+
+  # Of a layer, and of an expert in it.
+  @functools.lru_cache(maxsize=2)
+  def pick(index):
+    return _pick(stacked[len(index)], index)
+
+  def read(slot: Slot) -> np.ndarray:
+    leaf = leaves[slot.path]
+    if slot.index and isinstance(leaf, jax.Array):
+      return np.asarray(pick(slot.index)[slot.path])
+    return np.asarray(leaf)[(*slot.index, ...)]
+
+  return read
+
+
+@jax.jit
+def _pick(leaves, index):
+  return {path: leaf[index] for path, leaf in leaves.items()}
 
 
 def _transpose(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
@@ -141,7 +142,8 @@ TABLES = {
 def shapes(config: ModelConfig) -> transformer.Params:
   """The parameters as shapes and dtypes; allocates nothing."""
   init = functools.partial(transformer.init_params, config)
-  return jax.eval_shape(init, jax.random.key(0))
+  # Not that of a seed, for which a program would be compiled.
+  return jax.eval_shape(init, jax.random.wrap_key_data(np.zeros(2, np.uint32)))
 
 
 @functools.lru_cache(maxsize=8)

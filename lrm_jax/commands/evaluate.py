@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from lrm_jax import compilation, jsonl, rollout, workdir
+from lrm_jax import compilation, jsonl, records, rollout, workdir
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts, sources
 from lrm_jax.errors import UserError
@@ -111,9 +111,7 @@ def run(flag_values: flags.FlagValues) -> None:
   watch, started = compilation.CompileWatch(), time.monotonic()
   with Grader() as grader:
     rollouts = evaluator.evaluate(
-      rollout.Collector(
-        model.tokenizer, sampler, grader, width, flag_values.instruction
-      ),
+      _collector(model, sampler, grader, width, flag_values),
       model.params,
       problems,
       cap=flag_values.max_tokens,
@@ -130,6 +128,19 @@ def run(flag_values: flags.FlagValues) -> None:
   print(_describe(summary))
   print(
     f'{folder}: summary.json, rollouts.jsonl.gz ({summary["seconds"]:.0f} s)'
+  )
+
+
+def _collector(
+  model: loading.Model, sampler, grader, width: int, flag_values
+) -> rollout.Collector:
+  return rollout.Collector(
+    model.tokenizer,
+    sampler,
+    grader,
+    width,
+    flag_values.instruction,
+    thinking_budget=loading.thinking_budget(flag_values),
   )
 
 
@@ -164,7 +175,7 @@ def _write_rollouts(
   rollouts: Rollouts,
 ) -> None:
   answers = {problem.id: problem.answer for problem in problems}
-  rows = rollout.response_rows(model.tokenizer, problems, rollouts)
+  rows = records.response_rows(model.tokenizer, problems, rollouts)
   jsonl.write_rows(
     folder / 'rollouts.jsonl.gz',
     (row | {'answer': answers[row['id']]} for row in rows),

@@ -9,10 +9,12 @@ from absl import flags
 
 from lrm_jax import assets
 from lrm_jax.checkpoints import huggingface
+from lrm_jax.data.prompts import THINK_CLOSE
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.sampler.decode import COLDEST
+from lrm_jax.sampler import closing, settings, truncation_rules
+from lrm_jax.sampler.draw import COLDEST
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.tokenization import base
 
@@ -34,6 +36,7 @@ class Model:
 
 def define_flags(flag_values: flags.FlagValues) -> None:
   """Adds the flags that both verbs have."""
+  define_sampling_flags(flag_values)
   flags.DEFINE_string(
     'model',
     'tiny_lrm',
@@ -79,6 +82,47 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   )
 
 
+def define_sampling_flags(flag_values: flags.FlagValues) -> None:
+  """Adds flags of what is sampled and where it ends."""
+  flags.DEFINE_list(
+    'truncation',
+    [],
+    'Rules of truncation, such as top_p=0.95,top_k=20; known are '
+    f'{", ".join(truncation_rules.Rules._fields)}, and most (ids that are ever '
+    'kept).',
+    flag_values,
+  )
+  flags.DEFINE_multi_string(
+    'stop', [], 'A text that ends a response; may be repeated.', flag_values
+  )
+  flags.DEFINE_integer(
+    'thinking_budget',
+    0,
+    'Tokens of thinking at most; then --thinking_end is forced. 0 for no '
+    'budget.',
+    lower_bound=0,
+    flag_values=flag_values,
+  )
+  flags.DEFINE_string(
+    'thinking_end', THINK_CLOSE, 'See --thinking_budget.', flag_values
+  )
+
+
+def parse_truncation(parts: Sequence[str]) -> dict[str, float]:
+  """`['top_p=0.95', ...]` as numbers by name."""
+  found = {}
+  for part in parts:
+    name, _, text = part.partition('=')
+    try:
+      value = float(text)
+    except ValueError as error:
+      raise UserError(
+        f'--truncation: {part!r} is not NAME=NUMBER, such as top_p=0.95'
+      ) from error
+    found[name] = int(value) if value.is_integer() else value
+  return found
+
+
 def load(flag_values: flags.FlagValues) -> Model:
   """Loads --model and its tokenizer.
 
@@ -110,11 +154,20 @@ def make_sampler(
   return Sampler(
     model.config.for_length(width + flag_values.max_tokens),
     samples=samples,
-    batch=min(flag_values.batch, prompts),
+    slots=min(flag_values.batch, prompts) * samples,
+    max_prompt_tokens=width,
     max_tokens=flag_values.max_tokens,
     eos_ids=model.tokenizer.eos_ids,
     pad_id=model.tokenizer.pad_id,
     think_close_ids=base.think_close_ids(model.tokenizer),
+    **settings.options(
+      model.tokenizer,
+      'flags',
+      truncation=parse_truncation(flag_values.truncation),
+      stop=flag_values.stop,
+      thinking_budget=flag_values.thinking_budget,
+      thinking_end=flag_values.thinking_end,
+    ),
   )
 
 
@@ -142,6 +195,12 @@ def prompt_width(
       'positions; lower --max_tokens or shorten the prompt'
     )
   return 1 << (lengths[name] - 1).bit_length()
+
+
+def thinking_budget(flag_values: flags.FlagValues) -> int:
+  """Tokens, for a sampler."""
+  budget = flag_values.thinking_budget
+  return budget if budget else closing.ENDLESS
 
 
 def check_temperature(flag_values: flags.FlagValues) -> None:

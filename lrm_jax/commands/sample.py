@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from lrm_jax import compilation, jsonl, metrics, rng, rollout, workdir
+from lrm_jax import compilation, jsonl, metrics, records, rng, workdir
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
 from lrm_jax.sampler.engine import Sampler
+from lrm_jax.sampler.session import Session
 
 # Responses per prompt where --n is not given.
 _N_PROMPT, _N_INPUT = 1, 8
@@ -218,27 +219,37 @@ def _sample(
 ) -> list[dict[str, Any]]:
   """The output rows, in the order of the requests."""
   key = rng.stream(flag_values.seed, 'sample')
-  rows = []
-  with metrics.Progress(len(requests), 'sample') as progress:
-    for start in range(0, len(requests), sampler.batch):
-      part = requests[start : start + sampler.batch]
-      ids = np.full((len(part), width), model.tokenizer.pad_id, np.int32)
-      for b, request in enumerate(part):
-        ids[b, : len(request.prompt_ids)] = request.prompt_ids
-      samples = sampler.generate(
-        model.params,
-        ids,
-        np.array([len(request.prompt_ids) for request in part], np.int32),
-        problem_ids=[str(request.id) for request in part],
-        caps=flag_values.max_tokens,
-        key=key,
-        temperature=flag_values.temperature,
-      )
+  rows, done = [], 0
+
+  def add(session: Session, part: Sequence[_Request]) -> int:
+    ids = np.full((len(part), width), model.tokenizer.pad_id, np.int32)
+    for b, request in enumerate(part):
+      ids[b, : len(request.prompt_ids)] = request.prompt_ids
+    return sampler.add(
+      session,
+      ids,
+      np.array([len(request.prompt_ids) for request in part], np.int32),
+      problem_ids=[str(request.id) for request in part],
+      caps=flag_values.max_tokens,
+      key=key,
+      temperature=flag_values.temperature,
+      budgets=loading.thinking_budget(flag_values),
+    )
+
+  with (
+    metrics.Progress(len(requests), 'sample') as progress,
+    sampler.open(model.params) as session,
+  ):
+    starts = range(0, len(requests), sampler.groups)
+    parts = [requests[i : i + sampler.groups] for i in starts]
+    numbers = [add(session, part) for part in parts]
+    for part, number in zip(parts, numbers, strict=True):
+      samples = session.wait(number)
       for b, g in np.ndindex(samples.length.shape):
         rows.append(
           part[b].fields
           | {'id': part[b].id, 'sample': g}
-          | rollout.sample_row(
+          | records.sample_row(
             model.tokenizer,
             part[b].prompt_ids,
             samples.response_ids[b, g, : samples.length[b, g]],
@@ -247,7 +258,8 @@ def _sample(
             samples.truncated[b, g],
           )
         )
-      progress.update(start + len(part), {'tokens': samples.length.mean()})
+      done += len(part)
+      progress.update(done, {'tokens': samples.length.mean()})
   return rows
 
 

@@ -42,21 +42,26 @@ def evaluate(
     `Rollouts` with B = N.
   """
   key = rng.stream(seed, 'evaluation')
-  batch = collector.sampler.batch
+  batch = collector.sampler.groups
   parts = []
   with metrics.Progress(len(problems), description) as progress:
-    for start in range(0, len(problems), batch):
-      part = collector.collect(
-        params,
-        [problems[i] for i in range(start, min(start + batch, len(problems)))],
-        cap=cap,
-        key=key,
-        temperature=temperature,
-        target=target,
-      )
+    rows = range(len(problems))
+    batches = [
+      [problems[i] for i in rows[start : start + batch]]
+      for start in rows[::batch]
+    ]
+    begun = [
+      collector.begin(batch, cap=cap, target=target) for batch in batches
+    ]
+    for part in collector.stream(
+      params,
+      list(zip(batches, begun, strict=True)),
+      key=key,
+      temperature=temperature,
+    ):
       parts.append(part)
       progress.update(
-        start + len(part.length),
+        sum(len(p.length) for p in parts),
         {
           'accuracy': float(np.mean([p.correct.mean() for p in parts])),
           'tokens': float(np.mean([p.length.mean() for p in parts])),

@@ -98,7 +98,8 @@ class ModelConfig:
     logits_dtype: dtype of the products that give logits; log-probabilities
       are always reduced in float32.
     attention: how attention over whole sequences is computed, one of
-      `attention.KERNELS`: 'reference'; 'chunked' for rows too long for it;
+      `attention.KERNELS`: 'reference'; 'chunked', which is faster and takes
+      longer rows, but is no plain formula;
       'dot_product', which is cuDNN on a GPU; 'splash' on a TPU. Windows count
       positions, but places in the row in 'splash', which differ only where the
       positions of a segment leave gaps.

@@ -37,14 +37,15 @@ class Pair:
   """Queries and the keys that they meet.
 
   Attributes:
-    product: `(q, k) -> [N, K, Q, R, S]` float32, scaled and soft-capped.
-    q: placed queries.
+    product: `(q, k) -> [N, K, Q, R, S]` float32, soft-capped.
+    q: placed queries, scaled.
     k: placed keys.
     q_positions: int32, broadcasts to `q` without its last axis.
     k_positions: int32, broadcasts to `k` without its last axis.
     distance: int32, broadcasts to `[N, 1, Q, 1, S]`: position of the query
       less that of the key, never negative where it matters.
     start: likewise, the position of the key.
+    tokens_last: `k` has its tokens behind its features, as in the cache.
   """
 
   product: Callable[[Array, Array], Array]
@@ -54,6 +55,13 @@ class Pair:
   k_positions: Array
   distance: Array
   start: Array
+  tokens_last: bool = False
+
+  def with_keys(self, function: Callable[[Array], Array]) -> Array:
+    """`function` of the keys, features last for it, in their own layout."""
+    if not self.tokens_last:
+      return function(self.k)
+    return jnp.swapaxes(function(jnp.swapaxes(self.k, -1, -2)), -1, -2)
 
 
 class Scheme(NamedTuple):
@@ -212,10 +220,11 @@ def _lm_infinite(config, table, pair):
   kind, window = config.kinds[0], config.trained_positions
   turn = lambda x, at: _turn(x, _angles(config, kind, at))
   near = pair.product(
-    turn(pair.q, pair.q_positions), turn(pair.k, pair.k_positions)
+    turn(pair.q, pair.q_positions),
+    pair.with_keys(lambda k: turn(k, pair.k_positions)),
   )
   # As if the query stood at L and the key at 0.
-  far = pair.product(turn(pair.q, window), turn(pair.k, 0))
+  far = pair.product(turn(pair.q, window), pair.with_keys(lambda k: turn(k, 0)))
   is_near = pair.distance < window
   seen = is_near | (pair.start < GLOBAL_TOKENS)
   return jnp.where(is_near, near, far), seen

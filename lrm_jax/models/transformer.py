@@ -2,7 +2,7 @@
 
   init_params(config, key)                      -> params
   apply(config, params, tokens, ...)            -> hidden, Kept
-  decode(config, params, tokens, ..., cache)    -> hidden, cache
+  decode(config, params, layers, tokens, ...)   -> hidden, kept
   logits(config, params, hidden)                -> [..., V]
   token_logp(config, params, hidden, targets)   -> logp, entropy
 
@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lrm_jax.models import attention, feed_forward, positions
-from lrm_jax.models.cache import Cache
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
@@ -129,7 +128,13 @@ class Transformer(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, tokens: Array, at: Array, segment_ids: Array):
+  def __call__(
+    self,
+    tokens: Array,
+    at: Array,
+    segment_ids: Array,
+    prefix_ids: Array | None = None,
+  ):
     cfg = self.config
     table = self.param(
       'embedding',
@@ -156,7 +161,7 @@ class Transformer(nn.Module):
     # Partial is a pytree, so the scan can carry the rows to every layer.
     attend = jax.tree_util.Partial(
       attention.over_rows(cfg),
-      attention.make_rows(cfg, at, segment_ids, bias),
+      attention.make_rows(cfg, at, segment_ids, bias, prefix_ids),
     )
     block = Block
     if cfg.remat != 'none':
@@ -194,6 +199,7 @@ def apply(
   tokens: Array,
   at: Array,
   segment_ids: Array,
+  prefix_ids: Array | None = None,
 ) -> tuple[Array, Kept]:
   """Teacher-forced forward pass over packed or padded rows.
 
@@ -204,61 +210,92 @@ def apply(
     at: `[N, S]` int32 positions, increasing inside each segment; counted
       from 0 but where positions are randomised.
     segment_ids: `[N, S]` int32; 0 is padding.
+    prefix_ids: `[N, S]` int32, the segment that each one continues, if any
+      does; see `attention.Rows`.
 
   Returns:
     hidden `[N, S, D]` after the final norm, and what a cache is filled from.
   """
   with jax.default_matmul_precision(PRECISION):
     return Transformer(config).apply(
-      {'params': params}, tokens, at, segment_ids
+      {'params': params}, tokens, at, segment_ids, prefix_ids
     )
 
 
-def layer_params(config: ModelConfig, params: Params) -> tuple[Params, ...]:
-  """The scanned parameters cut into one tree per layer, for `decode`."""
-  cut = lambda i: jax.tree.map(lambda leaf: leaf[i], params['layers'])
-  return tuple(cut(i) for i in range(config.n_layers))
+class Turned(NamedTuple):
+  """Parameters for `decode`, prepared once, outside the loop over tokens.
+
+  Attributes:
+    layers: of each layer; kernels `[out, in]`.
+    head: `[V, D]`.
+    others: what belongs to no layer.
+  """
+
+  layers: tuple[Params, ...]
+  head: Array
+  others: Params
+
+
+def turn(config: ModelConfig, params: Params) -> Turned:
+  """Cuts the scanned parameters into layers, and turns what is multiplied.
+
+  On a CPU a row times a turned kernel gives the same bits, however many rows
+  there are; the other way round it does not.
+  """
+  turned = _swap(params['layers'])
+  head = _head(config, params).T
+  turned, head = jax.lax.optimization_barrier((turned, head))
+  cut = lambda i: jax.tree.map(lambda leaf: leaf[i], turned)
+  layers = tuple(cut(i) for i in range(config.n_layers))
+  names = [name for name in params if name not in ('layers', 'head')]
+  return Turned(layers, head, {name: params[name] for name in names})
+
+
+def _swap(layers: Params) -> Params:
+  """Swaps the last two axes of every kernel."""
+
+  def one(path, leaf):
+    return jnp.swapaxes(leaf, -1, -2) if path[-1].key == 'kernel' else leaf
+
+  return jax.tree_util.tree_map_with_path(one, layers)
 
 
 def decode(
   config: ModelConfig,
-  params: Params,
-  layers: tuple[Params, ...],
+  turned: Turned,
   tokens: Array,
   at: Array,
-  step: Array,
-  cache: Cache,
-) -> tuple[Array, Cache]:
-  """One new token for every sample, keys and values kept in `cache`.
+  attend: Callable[..., Any],
+  memory: Any,
+) -> tuple[Array, Any]:
+  """One new token for every slot.
 
   Args:
     config: the architecture.
-    params: the whole tree (embedding and final norm are read from it).
-    layers: `layer_params(config, params)`, cut once outside the loop.
-    tokens: `[B, G]` int32, the tokens to feed.
-    at: `[B, G]` int32, their positions in their own sequence.
-    step: int32 scalar, where in the response cache they are written.
-    cache: from `cache.from_prefill`, updated by earlier calls.
+    turned: `turn(config, params)`.
+    tokens: `[W]` int32, the tokens to feed.
+    at: `[W]` int32, their positions in their own sequence.
+    attend: `(memory, number of the layer, bias, kind, q, k, v)`; returns
+      what follows attention and the memory for the next layer. See
+      `paged.attend`.
+    memory: for the first layer.
 
   Returns:
-    hidden `[B, G, D]` after the final norm, and the new cache.
+    hidden `[W, D]` after the final norm, and what the last layer left.
   """
+  params = turned.others
   x = _embed(config, params['embedding'], tokens)
   bias = params['position_bias'] if config.positions == 't5' else None
-  updated = []
-  for layer, kind, blocks in zip(
-    layers, config.layer_kinds, cache, strict=True
+  for number, (layer, kind) in enumerate(
+    zip(turned.layers, config.layer_kinds, strict=True)
   ):
-    attend = functools.partial(
-      attention.attend_cached, config, bias, blocks, step, at
-    )
+    own = functools.partial(attend, memory, number, bias)
     with jax.default_matmul_precision(PRECISION):
-      x, (blocks, _) = Block(config).apply(
-        {'params': layer}, x, kind, attend, None
+      x, (memory, _) = Block(config).apply(
+        {'params': _swap(layer)}, x, kind, own, None
       )
-    updated.append(blocks)
   hidden = RMSNorm(config).apply({'params': params['final_norm']}, x)
-  return hidden, tuple(updated)
+  return hidden, memory
 
 
 def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
@@ -266,7 +303,15 @@ def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
 
   Rows of the embedding that are padding get a probability of 0.
   """
-  head = _head(config, params)
+  return _logits(config, _head(config, params), hidden)
+
+
+def decode_logits(config: ModelConfig, turned: Turned, hidden: Array) -> Array:
+  """`logits` of what `decode` returned."""
+  return _logits(config, turned.head.T, hidden)
+
+
+def _logits(config: ModelConfig, head: Array, hidden: Array) -> Array:
   with jax.default_matmul_precision(PRECISION):
     out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
   out = out.astype(jnp.float32)

@@ -4,7 +4,8 @@
 end-of-sequence token included. Steps are counted from 1, as in
 `Rollouts.step`. The cap is a traced value downstream: a schedule recompiles
 nothing. Schedules are tables made in float64, so their rounding depends
-neither on the device nor on jit.
+neither on the device nor on jit. They are looked up on the host, where nothing
+is compiled for it, unless the step is a JAX array.
 """
 
 import jax
@@ -15,7 +16,7 @@ from lrm_jax.errors import UserError
 from lrm_jax.structs import Array
 
 
-def constant(step: Array | int, *, cap: int) -> jax.Array:
+def constant(step: Array | int, *, cap: int) -> Array:
   """`L_max(step) = cap`.
 
   Args:
@@ -33,12 +34,12 @@ def constant(step: Array | int, *, cap: int) -> jax.Array:
     raise UserError(
       f'constant budget: cap = {cap} response tokens; give at least 1'
     )
-  return jnp.asarray(cap, jnp.int32)
+  return np.int32(cap)
 
 
 def siri_cosine(
   step: Array | int, *, low: int, high: int, period: int
-) -> jax.Array:
+) -> Array:
   """SIRI's cosine: `(high + low)/2 + (high - low)/2 * cos(phi)`.
 
       phi = 2 pi * ((step - 1) mod period) / period
@@ -66,9 +67,7 @@ def siri_cosine(
   return _in_cycle(step, low, high, height)
 
 
-def siri_stair(
-  step: Array | int, *, low: int, high: int, period: int
-) -> jax.Array:
+def siri_stair(step: Array | int, *, low: int, high: int, period: int) -> Array:
   """SIRI's stair: `low` in one half of the cycle, `high` in the other.
 
       low if pi/2 <= phi < 3 pi/2 else high
@@ -98,7 +97,7 @@ def siri_stair(
 
 def siri_stair_cosine(
   step: Array | int, *, low: int, high: int, period: int
-) -> jax.Array:
+) -> Array:
   """SIRI's stair-cosine: stairs whose edges are half cosines.
 
       high                                      phi < pi/4 or phi >= 7 pi/4
@@ -130,7 +129,7 @@ def siri_stair_cosine(
   return _in_cycle(step, low, high, (1 + np.cos(2 * edge)) / 2)
 
 
-def stages(step: Array | int, *, caps: tuple, lengths: tuple) -> jax.Array:
+def stages(step: Array | int, *, caps: tuple, lengths: tuple) -> Array:
   """`caps[0]` for `lengths[0]` steps, then `caps[1]` for `lengths[1]`, ...
 
   After all stages the last cap stays.
@@ -163,8 +162,8 @@ def stages(step: Array | int, *, caps: tuple, lengths: tuple) -> jax.Array:
         'whole numbers of at least 1'
       )
   ends = np.cumsum(lengths, dtype=np.int32)[:-1]
-  stage = jnp.sum(jnp.asarray(step) > ends)
-  return jnp.asarray(caps, jnp.int32)[stage]
+  stage = (step > ends).sum()
+  return _look_up(np.array(caps, np.int32), stage)
 
 
 def _check_cycle(name: str, low: int, high: int, period: int) -> None:
@@ -185,7 +184,11 @@ def _phase(period: int) -> np.ndarray:
 
 def _in_cycle(
   step: Array | int, low: int, high: int, height: np.ndarray
-) -> jax.Array:
+) -> Array:
   """`low + (high - low) * height`, rounded, at the step's place in a cycle."""
   caps = np.floor(low + (high - low) * height + 0.5).astype(np.int32)
-  return jnp.asarray(caps)[(jnp.asarray(step) - 1) % len(caps)]
+  return _look_up(caps, (step - 1) % len(caps))
+
+
+def _look_up(caps: np.ndarray, at: Array | int) -> Array:
+  return (jnp.asarray(caps) if isinstance(at, jax.Array) else caps)[at]

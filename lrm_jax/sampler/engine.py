@@ -1,48 +1,64 @@
-"""Prompts to responses: `Sampler.generate`, in batches of one shape."""
+"""Prompts to responses: `Sampler.generate`."""
 
+import contextlib
+import copy
 import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lrm_jax import rng
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.sampler import decode
-
-
-@dataclasses.dataclass(frozen=True)
-class Samples:
-  """G responses to each of N prompts, on the host.
-
-  Attributes:
-    response_ids: `[N, G, T]` int32, right-padded.
-    logp: `[N, G, T]` float32, natural log under the law sampled from.
-    length: `[N, G]` int32 response tokens, end-of-sequence included.
-    truncated: `[N, G]` bool, the cap came before an end-of-sequence token.
-    think_closed: `[N, G]` bool, `</think>` was written.
-    thinking_length: `[N, G]` int32 tokens before `</think>`; `length` where
-      it was never written.
-  """
-
-  response_ids: np.ndarray
-  logp: np.ndarray
-  length: np.ndarray
-  truncated: np.ndarray
-  think_closed: np.ndarray
-  thinking_length: np.ndarray
+from lrm_jax.sampler import closing, lane, run
+from lrm_jax.sampler import session as session_lib
+from lrm_jax.sampler.draw import NO_RULES
+from lrm_jax.sampler.layout import default_lanes, make_layout
+from lrm_jax.sampler.samples import Samples, find_first
+from lrm_jax.sampler.session import OnEnd, Session
+from lrm_jax.sampler.state import State, empty, vacant
+from lrm_jax.sampler.stops import Stops
+from lrm_jax.sampler.truncation_rules import Rules
 
 
 class Sampler:
   """Samples from a model; parameters are an argument, not state.
 
-  One program is compiled, for `[batch, max_prompt_tokens]` prompts; a larger
-  request runs as several batches, a smaller one is padded with empty rows.
-  Since the shape is always the same and random numbers depend on the problem
-  and the sample only, so do the responses.
+  Few programs are compiled, whatever is asked for: a chunk of decoding, and a
+  prefill for each of up to three prompt lengths. Since random numbers depend on
+  the problem and the sample only, and no row of a step on another, so do the
+  responses. `part` makes others of the same programs.
+
+  Args:
+    config: the architecture.
+    samples: G, responses per prompt.
+    slots: W, responses that are decoded at the same time.
+    max_prompt_tokens: P, room for each prompt.
+    max_tokens: T, room for each response.
+    fewest_samples: of any `part`; None for `samples`.
+    eos_ids: ids that end a response.
+    pad_id: fills responses after their end.
+    think_close_ids: the tokens of `</think>`.
+    round_tokens: decode steps between two looks at who is done; a power of
+      two, at most 32.
+    kv_tokens: room for the keys and values of all responses that are
+      decoded at the same time, and as much for prompts; 0 for as much as there
+      can be. With less, samples wait, or are begun again, when it is full.
+    kv_dtype: of the keys and values that are kept: compute, bfloat16, int8.
+    lanes: engines that share the slots and run side by side; 0 for one on
+      an accelerator, and on a CPU for one a core while each has 64 slots.
+    ending_ids: what is forced when a thinking budget is spent, with
+      `think_close_ids` in it; without any, there are no budgets.
+    stops: texts that end a response as well.
+    rules: of truncation, one number for all requests; which of them are on is
+      compiled in. See `truncation_rules`.
+    most: ids that they keep at most, see `truncation.truncate`.
+    keep_sets: whether to return `kept_ids`.
+    at_once: tokens that a response is given by one call at most, if it may go
+      on in another; 0 for all of them in one.
   """
 
   def __init__(
@@ -50,46 +66,92 @@ class Sampler:
     config: ModelConfig,
     *,
     samples: int,
-    batch: int,
+    slots: int,
+    max_prompt_tokens: int,
     max_tokens: int,
     eos_ids: Sequence[int],
     pad_id: int,
     think_close_ids: Sequence[int],
-    check_every: int = 16,
+    fewest_samples: int | None = None,
+    round_tokens: int = 8,
+    kv_tokens: int = 0,
+    kv_dtype: str = 'compute',
+    lanes: int = 0,
+    ending_ids: Sequence[int] = (),
+    stops: Stops | None = None,
+    rules: Rules = NO_RULES,
+    most: int | None = None,
+    keep_sets: bool = False,
+    at_once: int = 0,
   ):
-    """Fixes what is compiled in.
-
-    Args:
-      config: the architecture.
-      samples: G, responses per prompt.
-      batch: prompts per compiled batch.
-      max_tokens: T, room for each response.
-      eos_ids: ids that end a response.
-      pad_id: fills responses after their end.
-      think_close_ids: the tokens of `</think>`.
-      check_every: decode steps between two looks at "is everyone done".
-    """
+    """Fixes what is compiled in; see above."""
     self.config = config
-    self.batch = batch
-    self.shape = decode.Shape(
+    self.slots = slots
+    self.samples = samples
+    self.max_prompt_tokens, self.max_tokens = max_prompt_tokens, max_tokens
+    self.pad_id = pad_id
+    self.lanes = lanes if lanes else default_lanes(slots)
+    self.layout = make_layout(
       samples=samples,
+      fewest_samples=samples if fewest_samples is None else fewest_samples,
+      slots=-(-slots // self.lanes),
+      max_prompt_tokens=max_prompt_tokens,
       max_tokens=max_tokens,
+      at_once=at_once,
       eos_ids=tuple(eos_ids),
-      pad_id=pad_id,
-      check_every=min(check_every, max_tokens),
+      close_ids=tuple(think_close_ids),
+      ending_ids=tuple(ending_ids),
+      rules=tuple(n for n in Rules._fields if getattr(rules, n) is not None),
+      most=most,
+      kept=self._size(most) if keep_sets else 0,
+      round_tokens=round_tokens,
+      kv_tokens=-(-kv_tokens // self.lanes),
+      kv_dtype=kv_dtype,
     )
+    self.rules = rules
+    self.stops = stops
     self.think_close_ids = tuple(think_close_ids)
+    self._states: list[State | None] = [None] * self.lanes
+    self._stats: list[lane.Stats] = []
+    self._turn = threading.Lock()
+
+  @property
+  def stats(self) -> lane.Stats:
+    """Counts of the last session, all lanes together."""
+    return lane.total(self._stats)
+
+  def part(self, *, samples: int, max_tokens: int) -> 'Sampler':
+    """A sampler of fewer samples or shorter responses than this one.
+
+    It runs the same programs in the same buffers, so of the two only one may
+    have an open session.
+    """
+    for name, value, most in (
+      ('samples', samples, self.layout.readers),
+      ('max_tokens', max_tokens, self.max_tokens),
+    ):
+      if not 0 < value <= most:
+        raise ValueError(f'{name}={value}; this sampler has room for {most}')
+    part = copy.copy(self)
+    part.samples, part.max_tokens = samples, max_tokens
+    return part
+
+  def _size(self, most: int | None) -> int:
+    """Ids that truncation tells apart."""
+    size = self.config.vocab_size
+    return size if most is None else min(most, size)
+
+  @property
+  def groups(self) -> int:
+    """Prompts whose samples fill the slots."""
+    return max(1, self.slots // self.samples)
 
   def generate(
     self,
     params: Params,
     prompt_ids: np.ndarray,
     prompt_length: np.ndarray,
-    *,
-    problem_ids: Sequence[str],
-    caps: np.ndarray | int,
-    key: jax.Array,
-    temperature: float = 1.0,
+    **options,
   ) -> Samples:
     """G responses to each prompt.
 
@@ -97,11 +159,7 @@ class Sampler:
       params: the model's parameters.
       prompt_ids: `[N, P]` int32, right-padded.
       prompt_length: `[N]` int32.
-      problem_ids: N names; with the key they fix the random numbers.
-      caps: tokens, `[N]` or one for all; at most `max_tokens`. A traced value:
-        any cap runs the same program.
-      key: of the stream, such as `rng.stream(seed, 'sample', step)`.
-      temperature: 0 takes the most likely token.
+      **options: see `add`.
 
     Returns:
       The responses, in the order of the prompts.
@@ -109,89 +167,178 @@ class Sampler:
     Raises:
       UserError: a prompt has an id that the model has no embedding for.
     """
+    with self.open(params) as session:
+      number = self.add(session, prompt_ids, prompt_length, **options)
+      return session.wait(number)
+
+  @contextlib.contextmanager
+  def open(self, params: Params) -> Iterator[Session]:
+    """A session for `add`; one at a time, of a sampler and its parts."""
+    if not self._turn.acquire(blocking=False):
+      raise ValueError('a session of this sampler is open; close it first')
+    try:
+      lanes = self._start(params)
+      session = Session(run.Run(lanes, self.samples), self._describe)
+      try:
+        yield session
+      finally:
+        session.close()
+      # Its buffers, for the next one.
+      self._states[:] = [each.state for each in lanes]
+    finally:
+      self._turn.release()
+
+  def _start(self, params: Params) -> list[lane.Lane]:
+    """Lanes that have the buffers of the last session."""
+    states, self._states[:] = self._states.copy(), [None] * self.lanes
+    lanes = [
+      lane.Lane(
+        self.config,
+        self.layout,
+        params,
+        empty(self.config, self.layout) if state is None else vacant(state),
+        self.stops,
+      )
+      for state in states
+    ]
+    if states[0] is None:
+      lanes[0].warm()
+    self._stats = [each.stats for each in lanes]
+    return lanes
+
+  def add(
+    self,
+    session: Session,
+    prompt_ids: np.ndarray,
+    prompt_length: np.ndarray,
+    *,
+    problem_ids: Sequence[str],
+    caps: np.ndarray | int,
+    key: jax.Array,
+    temperature: np.ndarray | float = 1.0,
+    budgets: np.ndarray | int = closing.ENDLESS,
+    rules: Rules | None = None,
+    on_end: OnEnd | None = None,
+    so_far: Samples | None = None,
+    tokens: int | None = None,
+  ) -> int:
+    """Asks for G responses to each prompt; `session.wait` has them.
+
+    Args:
+      session: of this sampler.
+      prompt_ids: `[N, P]` int32, right-padded.
+      prompt_length: `[N]` int32.
+      problem_ids: N names; with the key they fix the random numbers.
+      caps: tokens, `[N]` or one for all; at most `max_tokens`. A traced value:
+        any cap runs the same program.
+      key: of the stream, such as `rng.stream(seed, 'sample', step)`.
+      temperature: `[N]` or one for all; 0 takes the most likely token.
+      budgets: tokens that a response may think, `[N]` or one for all; then
+        `ending_ids` are forced. Traced, as caps are.
+      rules: numbers of the truncation rules that are on, `[N]` or one for all;
+        those of the sampler where there are none.
+      on_end: told of each response when it is over, while others are sampled:
+        its (prompt, sample) and its ids. In any order.
+      so_far: responses that were begun before, under any parameters, with the
+        same key. They go on as they would have; those that are over stay.
+      tokens: what a response is given now at most, `at_once` or fewer.
+
+    Returns:
+      The number that `session.wait` takes.
+
+    Raises:
+      UserError: a prompt has an id that the model has no embedding for.
+    """
+    caps, budgets = (
+      np.broadcast_to(np.asarray(x, np.int32), len(problem_ids))
+      for x in (caps, budgets)
+    )
+    temperatures = np.broadcast_to(temperature, len(caps))
+    numbers = self._numbers(self.rules if rules is None else rules, len(caps))
+    hashes = rng.name_hashes(list(problem_ids))
+    keys = rng.sample_keys(key, hashes, self.samples)
+    samples = self.nothing(len(caps)) if so_far is None else so_far.copy()
+    most = self.layout.max_tokens if tokens is None else tokens
+    self._check(prompt_ids, prompt_length, caps, budgets, samples, most)
+
+    def request(at: tuple[int, int], before: np.ndarray) -> lane.Request:
+      row = at[0]
+      return lane.Request(
+        index=0,
+        key=keys[at],
+        cap=min(int(caps[row]) - len(before), most),
+        temperature=float(temperatures[row]),
+        rules=tuple(numbers[row].tolist()),
+        budget=int(budgets[row]) - len(before),
+        before=tuple(before.tolist()),
+        forced=int(samples.forced[at].sum()),
+      )
+
+    prompts = [x[:n] for x, n in zip(prompt_ids, prompt_length, strict=True)]
+    jobs = session_lib.jobs(prompts, caps, samples, request, most)
+    return session.add(jobs, samples, on_end)
+
+  def _check(
+    self, prompt_ids, prompt_length, caps, budgets, samples, most
+  ) -> None:
     largest = int(prompt_ids.max(initial=0))
     if largest >= self.config.vocab_size:
       raise UserError(
         f'a prompt has the token id {largest}, the model only vocab_size='
         f'{self.config.vocab_size}; leave that token out of the text'
       )
-    caps = np.broadcast_to(np.asarray(caps, np.int32), len(problem_ids))
-    if caps.max(initial=0) > self.shape.max_tokens:
+    if prompt_length.min(initial=1) < 1:
+      raise ValueError('a prompt is empty; give it a token at least')
+    if samples.kept_ids.shape[-1] != self.layout.kept:
+      raise ValueError('kept sets of responses so far are not known')
+    if budgets.min(initial=closing.ENDLESS) < closing.ENDLESS:
+      if not self.layout.ending_ids:
+        raise ValueError('budgets need a sampler with `ending_ids`')
+    whole = prompt_length[:, None] + samples.length
+    goes_on = samples.truncated & (samples.length < caps[:, None])
+    for name, values, room in (
+      ('caps', caps, self.max_tokens),
+      ('prompts', prompt_length, self.max_prompt_tokens),
+      ('prompts with what follows', whole * goes_on, self.layout.max_prompt),
+      ('tokens', np.array([most]), self.layout.max_tokens),
+    ):
+      if values.max(initial=0) > room:
+        raise ValueError(
+          f'{name} reach {values.max()} tokens; this sampler has room for '
+          f'{room}'
+        )
+
+  def _numbers(self, rules: Rules, count: int) -> np.ndarray:
+    """`[N, rules that are on]`."""
+    given = {n: x for n, x in rules._asdict().items() if x is not None}
+    if given.keys() != set(self.layout.rules):
       raise ValueError(
-        f'caps reach {caps.max()} tokens; this sampler has room for '
-        f'{self.shape.max_tokens}'
+        f'rules {sorted(given)} are not those that this sampler was made for: '
+        f'{sorted(self.layout.rules)}'
       )
-    hashes = rng.name_hashes(list(problem_ids))
-    running = [
-      self._dispatch(params, *part, key, temperature)
-      for part in self._batches(prompt_ids, prompt_length, caps, hashes)
-    ]
-    parts = [jax.device_get(part) for part in running]
-    joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    first = jax.tree.map(lambda x: x[: len(caps)], joined)
-    return self._describe(first)
+    columns = [np.broadcast_to(given[n], count) for n in self.layout.rules]
+    return np.array(columns, np.float64).reshape(-1, count).T
 
-  def _batches(self, *arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Slices of `batch` rows; the last is filled up with rows of cap 0."""
-    for start in range(0, len(arrays[0]), self.batch):
-      parts = [x[start : start + self.batch] for x in arrays]
-      missing = self.batch - len(parts[0])
-      fill = [(0, missing)]
-      ids, length, caps, hashes = (
-        np.pad(x, fill + [(0, 0)] * (x.ndim - 1)) for x in parts
-      )
-      # An empty prompt has no last token to read logits from.
-      yield [ids, np.maximum(length, 1), caps, hashes]
-
-  def _dispatch(self, params, ids, length, caps, hashes, key, temperature):
-    return decode.generate(
-      self.config,
-      self.shape,
-      params,
-      ids,
-      length,
-      caps,
-      _keys(key, hashes, self.shape.samples),
-      jnp.float32(temperature),
-    )
-
-  def _describe(self, decoded: decode.Decoded) -> Samples:
-    width = self.shape.max_tokens
-    ids = decoded.response_ids[..., :width]
-    closed, thinking = find_first(ids, decoded.length, self.think_close_ids)
+  def nothing(self, count: int) -> Samples:
+    """Responses without a token to `count` prompts."""
+    shape = count, self.samples
+    room = (*shape, self.max_tokens)
     return Samples(
-      response_ids=ids,
-      logp=decoded.logp[..., :width],
-      length=decoded.length,
-      truncated=~decoded.ended,
-      think_closed=closed,
-      thinking_length=thinking,
+      response_ids=np.full(room, self.pad_id, np.int32),
+      logp=np.zeros(room, np.float32),
+      length=np.zeros(shape, np.int32),
+      truncated=np.ones(shape, bool),
+      think_closed=np.zeros(shape, bool),
+      thinking_length=np.zeros(shape, np.int32),
+      forced=np.zeros(room, bool),
+      kept_mass=np.ones(room, np.float32),
+      kept_ids=np.full((*room, self.layout.kept), -1, np.int32),
     )
 
-
-_keys = jax.jit(rng.sample_keys, static_argnums=2)
-
-
-def find_first(
-  ids: np.ndarray, length: np.ndarray, pattern: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Where a run of tokens first occurs in each response.
-
-  Args:
-    ids: `[..., T]`.
-    length: `[...]`, tokens that count.
-    pattern: the tokens looked for, at least one.
-
-  Returns:
-    (found `[...]` bool, index `[...]` int32 of its first token; `length`
-    where it does not occur).
-  """
-  starts = ids.shape[-1] - len(pattern) + 1
-  if starts < 1:
-    return np.zeros(length.shape, bool), length.astype(np.int32)
-  hit = np.ones((*ids.shape[:-1], starts), bool)
-  for i, token in enumerate(pattern):
-    hit &= ids[..., i : i + starts] == token
-  hit &= np.arange(starts) + len(pattern) <= length[..., None]
-  found = hit.any(-1)
-  return found, np.where(found, hit.argmax(-1), length).astype(np.int32)
+  def _describe(self, samples: Samples) -> Samples:
+    closed, thinking = find_first(
+      samples.response_ids, samples.length, self.think_close_ids
+    )
+    return dataclasses.replace(
+      samples, think_closed=closed, thinking_length=thinking
+    )

@@ -8,8 +8,9 @@ import pytest
 
 from lrm_jax import main
 from lrm_jax.commands import loading
-from lrm_jax.sampler.engine import Samples
+from lrm_jax.sampler.samples import untruncated
 from tests import bits, tiny
+from tests.sampler import fake
 
 PROBLEMS = [
   {
@@ -56,16 +57,16 @@ def _read(workdir):
   return rows, json.loads((workdir / 'summary.json').read_text())
 
 
-class FakeSampler:
+class Answers(fake.FakeSampler):
   """Says 77, but the first sample of a problem with an even start is right."""
 
   def __init__(self, samples, prompts):
-    self.batch = min(32, prompts)
-    self._samples = samples
+    super().__init__(samples, max_tokens=12)
+    self.groups = min(32, prompts)
 
-  def generate(self, params, prompt_ids, prompt_length, **options):
+  def respond(self, prompt_ids, prompt_length, **options):
     tokenizer = tiny.tokenizer()
-    shape = (len(prompt_ids), self._samples)
+    shape = (len(prompt_ids), self.samples)
     ids = np.zeros((*shape, 12), np.int32)
     length = np.zeros(shape, np.int32)
     for b, g in np.ndindex(shape):
@@ -78,7 +79,7 @@ class FakeSampler:
       length[b, g] = len(response)
     no = np.zeros(shape, bool)
     thinking = length - 4
-    return Samples(ids, -np.ones(ids.shape), length, no, ~no, thinking)
+    return untruncated(ids, -np.ones(ids.shape), length, no, ~no, thinking)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def fake(monkeypatch):
   monkeypatch.setattr(
     loading,
     'make_sampler',
-    lambda model, flags, samples, prompts, width: FakeSampler(samples, prompts),
+    lambda model, flags, samples, prompts, width: Answers(samples, prompts),
   )
 
 

@@ -17,11 +17,18 @@ class FakeCollector:
   """Answers problem i with responses of i + 1 tokens; odd ones are correct."""
 
   def __init__(self, batch):
-    self.sampler = types.SimpleNamespace(batch=batch)
+    self.sampler = types.SimpleNamespace(groups=batch)
     self.calls = []
 
-  def collect(self, params, problems, *, cap, key, temperature, target):
-    self.calls.append((params, len(problems), cap, key, temperature))
+  def begin(self, problems, *, cap, target):
+    return cap, target
+
+  def stream(self, params, batches, *, key, temperature):
+    for problems, (cap, target) in batches:
+      self.calls.append((params, len(problems), cap, key, temperature))
+      yield self.answer(problems, cap, target)
+
+  def answer(self, problems, cap, target):
     index = np.array([int(problem.id) for problem in problems], np.int32)
     count = len(problems)
     each = np.repeat(index[:, None], SAMPLES, axis=1)
@@ -36,6 +43,7 @@ class FakeCollector:
       think_closed=each <= 3,
       cap=np.full(count, cap),
       target=np.full(count, target),
+      tokens=1,
     )
 
 

@@ -1,5 +1,6 @@
 """Attention as loops in float64, whatever the scheme; and ways to run ours."""
 
+import dataclasses
 import functools
 import math
 
@@ -7,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrm_jax.models import attention, rope
-from lrm_jax.models import cache as cache_lib
+from lrm_jax.models import attention, cache, paged, rope
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.rope import Rope
+from lrm_jax.sampler import decode, slots
+from lrm_jax.sampler import state as state_lib
+from tests.models import paged_rows
 
 
 def make_config(**changes):
@@ -208,23 +211,65 @@ def _decoded(config, kind, prompts, samples, table):
     rows = attention.make_rows(config, at, inside.astype(np.int32), table)
     return attention.over_rows(config)(rows, kind, *junk)[1]
 
-  @jax.jit
-  def step(cache, number, fed):
-    start = jnp.repeat(prompts[:, None] + number, 2, axis=1)
-    return attention.attend_cached(
-      config, table, cache, number, start.astype(jnp.int32), kind, *fed
-    )
-
-  kept = [x[None] for x in prefill(*samples[0])]
   room = length - min(prompts)
-  (cache,) = cache_lib.from_prefill(*kept, jnp.asarray(inside), 2, room)
+  sizes = paged_rows.make_layout(len(prompts), 2, longest, room)
+  requests = paged_rows.make_requests(sizes)
+  state = _with_prompts(config, sizes, prompts, prefill(*samples[0]))
+  step = jax.jit(functools.partial(_one_token, config, kind, table))
   outs = []
   for number in range(room):
+    if number % sizes.round_tokens == 0:
+      state = slots.between_rounds(sizes, requests, state)
+      pages = slots.directories(sizes, requests, state)
+      memory = paged.Memory(
+        paged.empty_recents(config, sizes.slots, sizes.round_tokens),
+        state.scratch,
+      )
     where = np.minimum(prompts + number, length - 1)
     fed = [
       jnp.stack([x[np.arange(len(prompts)), where] for x in pair], axis=1)
       for pair in zip(*samples, strict=True)
     ]
-    out, cache = step(cache, jnp.int32(number), fed)
-    outs.append(out)
+    fed = [x.reshape(-1, *x.shape[2:]) for x in fed]
+    at = jnp.asarray(np.repeat(prompts, 2) + number, jnp.int32)
+    inside_round = jnp.int32(number % sizes.round_tokens)
+    out, memory = step(state, pages, memory, inside_round, at, fed)
+    outs.append(out.reshape(len(prompts), 2, *out.shape[1:]))
+    if (number + 1) % sizes.round_tokens == 0:
+      pools = decode.move(sizes, state, state.response_pools, memory.recent)
+      state = dataclasses.replace(
+        state,
+        response_pools=pools,
+        tokens=state.tokens + sizes.round_tokens,
+      )
   return np.stack(outs, axis=2)
+
+
+def _one_token(config, kind, table, state, pages, memory, step, at, fed):
+  attend = decode.make_attend(config, state, pages, step, at)
+  return attend(memory, 0, table, kind, *fed)
+
+
+def _with_prompts(config, sizes, prompts, kept):
+  """The state with placed keys and values `[N, P, K, head_dim]` of prompts."""
+  state = paged_rows.empty(config, sizes)
+  numbers = paged_rows.prompt_pages(sizes)
+  spare = numbers.shape[1] * cache.PAGE - kept[0].shape[1]
+  cut = [
+    jnp.pad(x, ((0, 0), (0, spare), (0, 0), (0, 0))).reshape(
+      numbers.size, cache.PAGE, *x.shape[2:]
+    )
+    for x in kept
+  ]
+  page = numbers.reshape(-1)
+  k, v = jnp.moveaxis(cut[0], 1, 3), jnp.swapaxes(cut[1], 1, 2)
+  pool = cache.write_pool(state.prompt_pools[0], page, page * 0, k, v)
+  return dataclasses.replace(
+    state,
+    prompts=state_lib.Prompts(
+      pages=jnp.asarray(numbers),
+      length=jnp.asarray(prompts, jnp.int32),
+      hidden=state.prompts.hidden,
+    ),
+    prompt_pools=(pool,) * config.n_layers,
+  )

@@ -263,3 +263,19 @@ def test_the_balance_is_that_of_transformers():
   )
   found = balance(stacked, 2)
   assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(6, 3), (3, 6)])
+def test_products_have_the_gradients_of_a_product(shape):
+  """Kernels that are higher than wide go another way on a CPU."""
+  generator = np.random.default_rng(0)
+  draw = lambda *shape: generator.standard_normal(shape).astype(np.float32)
+  x, kernel, slopes = draw(5, shape[0]), draw(*shape), draw(5, shape[1])
+  dimensions = (((1,), (0,)), ((), ()))
+  out, pull = jax.vjp(
+    lambda *x: feed_forward.multiply(*x, dimensions), x, kernel
+  )
+  np.testing.assert_allclose(out, x @ kernel, atol=1e-5)
+  of_x, of_kernel = pull(slopes)
+  np.testing.assert_allclose(of_x, slopes @ kernel.T, atol=1e-5)
+  np.testing.assert_allclose(of_kernel, x.T @ slopes, atol=1e-5)

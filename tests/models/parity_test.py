@@ -209,7 +209,8 @@ def test_live_greedy_text(live, tmp_path):
   sampler = Sampler(
     config,
     samples=1,
-    batch=1,
+    slots=1,
+    max_prompt_tokens=len(row),
     max_tokens=tokens,
     eos_ids=[config.vocab_size],  # none
     pad_id=0,

@@ -1,15 +1,17 @@
 """A tiny model with nothing symmetric in it, and ways to run sequences."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrm_jax.models import cache as cache_lib
-from lrm_jax.models import transformer
+from lrm_jax.models import paged, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.rope import Rope
+from lrm_jax.sampler import decode, slots
+from tests.models import paged_rows
 
 apply = jax.jit(transformer.apply, static_argnums=0)
 
@@ -100,21 +102,43 @@ def cached_logits(config, params, prompts, responses):
 @functools.partial(jax.jit, static_argnums=0)
 def _feed(config, params, prompt, length, fed):
   """`[1 + T, B, G, V]` logits of `[B, G, T]` tokens behind packed prompts."""
-  hidden, kept = transformer.apply(config, params, *prompt)
-  last = jnp.take_along_axis(hidden, length[:, None, None] - 1, axis=1)
-  mask = prompt[2] > 0
-  cache = cache_lib.from_prefill(kept.keys, kept.values, mask, *fed.shape[1:])
-  layers = transformer.layer_params(config, params)
+  batch, group, steps = fed.shape
+  layout = paged_rows.make_layout(batch, group, prompt[0].shape[1], steps)
+  requests = paged_rows.make_requests(layout)
+  state = paged_rows.prefilled(config, layout, params, prompt[0], length)
+  turned = transformer.turn(config, params)
+  before = jnp.repeat(length, group)
+  ids = fed.reshape(batch * group, steps)
+  found = [jnp.repeat(state.prompts.hidden[:batch], group, axis=0)]
+  for begin in range(0, steps, layout.round_tokens):
+    state = slots.between_rounds(layout, requests, state)
+    pages = slots.directories(layout, requests, state)
 
-  def one_token(cache, inputs):
-    step, tokens = inputs
-    positions = jnp.broadcast_to(length[:, None] + step, tokens.shape)
-    hidden, cache = transformer.decode(
-      config, params, layers, tokens, positions, step, cache
+    def one_token(memory, step, state=state, pages=pages, begin=begin):
+      at = before + begin + step
+      attend = decode.make_attend(config, state, pages, step, at)
+      column = jnp.minimum(begin + step, steps - 1)
+      hidden, memory = transformer.decode(
+        config, turned, ids[:, column], at, attend, memory
+      )
+      return memory, hidden
+
+    memory, hidden = jax.lax.scan(
+      one_token,
+      paged.Memory(
+        paged.empty_recents(config, layout.slots, layout.round_tokens),
+        state.scratch,
+      ),
+      jnp.arange(layout.round_tokens),
     )
-    return cache, hidden
-
-  inputs = (jnp.arange(fed.shape[-1]), jnp.moveaxis(fed, -1, 0))
-  _, later = jax.lax.scan(one_token, cache, inputs)
-  first = jnp.broadcast_to(last, later.shape[1:])[None]
-  return transformer.logits(config, params, jnp.concatenate([first, later]))
+    found += list(hidden)
+    state = dataclasses.replace(
+      state,
+      response_pools=decode.move(
+        layout, state, state.response_pools, memory.recent
+      ),
+      tokens=state.tokens + layout.round_tokens,
+    )
+  hidden = jnp.stack(found[: 1 + steps])
+  scores = transformer.decode_logits(config, turned, hidden)
+  return scores.reshape(1 + steps, batch, group, -1)

@@ -36,7 +36,8 @@ def generate(config, params, ids=IDS, temperature=1.0):
   sampler = engine.Sampler(
     config,
     samples=8,
-    batch=4,
+    slots=12,
+    max_prompt_tokens=16,
     max_tokens=24,
     eos_ids=(5,),
     pad_id=5,

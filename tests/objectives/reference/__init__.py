@@ -56,11 +56,13 @@ def rollouts(
     'length': length,
     'thinking_length': np.maximum(length - 1, 0),
     'sampler_logp': np.zeros(response),
+    'forced': np.zeros(response),
     'truncated': np.zeros((problems, samples)),
     'think_closed': np.ones((problems, samples)),
     'correct': correct,
     'answered': np.ones((problems, samples)),
     'removed': np.zeros((problems, samples)),
+    'stale': np.zeros((problems, samples)),
     'cap': np.full(problems, length.max()),
     'target': np.zeros(problems),
     'step': np.ones(problems),
@@ -68,7 +70,7 @@ def rollouts(
     'measures': {},
   } | given
   floats = ('correct', 'sampler_logp')
-  bools = ('truncated', 'think_closed', 'answered')
+  bools = ('truncated', 'think_closed', 'answered', 'forced')
   measures = {
     name: np.asarray(value, np.float32)
     for name, value in values.pop('measures').items()
