@@ -14,9 +14,9 @@ import pytest
 from lrm_jax import compilation, configuration, jsonl, train
 
 ROOT = pathlib.Path(__file__).parents[1]
-# An empty engine, two prefills, a chunk; rewards, advantages, the update; the
-# optimizer's start, and a layer for the export.
-MOST = 9
+# An empty engine, turned weights, two prefills, a chunk; rewards, advantages,
+# the update; the optimizer's start, and a layer for the export.
+MOST = 10
 SIZES = {
   'data.train': 'chain_arithmetic:train:2-3',
   'data.eval': 'chain_arithmetic:heldout:2-3',

@@ -14,7 +14,7 @@ Milakov and Gimelshein 2018 (arXiv 1805.02867); pages as in Kwon et al. 2023
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,12 +109,25 @@ def empty_recents(
   return (cache.empty_recent(config, slots, tokens),) * config.n_layers
 
 
+def prepare(config: ModelConfig, at: Array) -> tuple[Any, ...]:
+  """What `positions` needs of the new tokens, for each kind of layer.
+
+  Once for all layers: sines and cosines would else be computed again in every
+  element of queries and keys.
+  """
+  scheme = positions.SCHEMES[config.positions]
+  return jax.lax.optimization_barrier(
+    tuple(scheme.prepare(config, kind, at[:, None]) for kind in config.kinds)
+  )
+
+
 def attend(
   config: ModelConfig,
   pools: tuple[tuple[cache.Pool, ...], tuple[cache.Pool, ...]],
   directories: tuple[Directory, Directory],
   step: Array,
   at: Array,
+  prepared: tuple[Any, ...],
   memory: Memory,
   layer: int,
   table: Array | None,
@@ -131,6 +144,7 @@ def attend(
     directories: of prompts and responses.
     step: int32 scalar, tokens of this round that are there already.
     at: `[W]` int32, positions of the new tokens.
+    prepared: of them, see `prepare`.
     memory: from the layer before.
     layer: its number.
     table: see `attention.Rows`.
@@ -142,11 +156,13 @@ def attend(
   Returns:
     `[W, H, head_dim]` in the dtype of v, and the memory with the new tokens.
   """
-  scheme = positions.SCHEMES[config.positions]
-  prepared = scheme.prepare(config, config.kinds[kind], at[:, None])
-  q, k = scheme.place(q, prepared), scheme.place(k, prepared)
+  place = positions.SCHEMES[config.positions].place
+  k = place(k, prepared[kind])
   recent = memory.recent[layer].write(k, v, step)
-  q = attention.scaled(config, q)
+  # Each of those who read it would compute it again.
+  q = jax.lax.optimization_barrier(
+    attention.scaled(config, place(q, prepared[kind]))
+  )
   part = functools.partial(_part, config, table, kind)
 
   grouped = (len(q), config.n_kv_heads, q.shape[1] // config.n_kv_heads)

@@ -240,11 +240,12 @@ def turn(config: ModelConfig, params: Params) -> Turned:
   """Cuts the scanned parameters into layers, and turns what is multiplied.
 
   On a CPU a row times a turned kernel gives the same bits, however many rows
-  there are; the other way round it does not.
+  there are; the other way round it does not. A program of its own: inside
+  another one, XLA would turn them back. An embedding is not copied.
   """
   turned = _swap(params['layers'])
-  head = _head(config, params).T
-  turned, head = jax.lax.optimization_barrier((turned, head))
+  is_tied = config.tie_embeddings
+  head = params['embedding'] if is_tied else params['head'].T
   cut = lambda i: jax.tree.map(lambda leaf: leaf[i], turned)
   layers = tuple(cut(i) for i in range(config.n_layers))
   names = [name for name in params if name not in ('layers', 'head')]

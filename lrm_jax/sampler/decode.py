@@ -62,19 +62,21 @@ class Trace:
   left: Array
 
 
+# Once for all lanes and chunks: a copy of all weights.
+turn = jax.jit(transformer.turn, static_argnames='config')
+
+
 @functools.partial(
   jax.jit, static_argnames=('config', 'layout'), donate_argnames='state'
 )
 def chunk(
   config: ModelConfig,
   layout: Layout,
-  params: transformer.Params,
+  turned: transformer.Turned,
   requests: Requests,
   state: State,
 ) -> tuple[State, Trace]:
   """Rounds until nobody is left, `layout.rounds` at most."""
-  # Loop-invariant, so cut before the loop.
-  turned = transformer.turn(config, params)
   state = dataclasses.replace(state, waiting=state.waiting | requests.is_new)
 
   def goes_on(carry):
@@ -281,7 +283,10 @@ def make_attend(
 ):
   """What `transformer.decode` looks for keys with; see `paged.attend`."""
   pools = state.prompt_pools, state.response_pools
-  return functools.partial(paged.attend, config, pools, pages, step, at)
+  prepared = paged.prepare(config, at)
+  return functools.partial(
+    paged.attend, config, pools, pages, step, at, prepared
+  )
 
 
 def move(

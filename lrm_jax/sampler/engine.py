@@ -13,7 +13,7 @@ from lrm_jax import rng
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.sampler import closing, lane, run
+from lrm_jax.sampler import closing, decode, lane, run
 from lrm_jax.sampler import session as session_lib
 from lrm_jax.sampler.draw import NO_RULES
 from lrm_jax.sampler.layout import default_lanes, make_layout
@@ -191,11 +191,13 @@ class Sampler:
   def _start(self, params: Params) -> list[lane.Lane]:
     """Lanes that have the buffers of the last session."""
     states, self._states[:] = self._states.copy(), [None] * self.lanes
+    turned = decode.turn(self.config, params)
     lanes = [
       lane.Lane(
         self.config,
         self.layout,
         params,
+        turned,
         empty(self.config, self.layout) if state is None else vacant(state),
         self.stops,
       )

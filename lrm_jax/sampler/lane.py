@@ -14,7 +14,7 @@ import numpy as np
 
 from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
-from lrm_jax.models.transformer import Params
+from lrm_jax.models.transformer import Params, Turned
 from lrm_jax.sampler import closing, decode
 from lrm_jax.sampler import state as state_lib
 from lrm_jax.sampler.state import Layout, State
@@ -152,12 +152,14 @@ class Lane:
     config: ModelConfig,
     layout: Layout,
     params: Params,
+    turned: Turned,
     state: State,
     stops: Stops | None = None,
   ):
     """Nobody is here yet."""
     self._stops = stops
-    self._config, self._layout, self._params = config, layout, params
+    self._config, self._layout = config, layout
+    self._params, self._turned = params, turned
     self.state = state
     self.stats = Stats()
     self._page_bytes = sum(
@@ -285,7 +287,7 @@ class Lane:
     # Copies: the arrays change while the device may still read them.
     requests = jax.tree.map(np.copy, self._requests)
     self.state, trace = decode.chunk(
-      self._config, self._layout, self._params, requests, self.state
+      self._config, self._layout, self._turned, requests, self.state
     )
     self.stats.chunks += 1
     self._requests.is_new[:] = False

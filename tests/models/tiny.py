@@ -92,7 +92,8 @@ def cached_logits(config, params, prompts, responses):
     [[np.resize(response, steps) for response in g] for g in responses]
   )
   prompt = pack([[p] for p in prompts], length.max())
-  scores = np.asarray(_feed(config, params, prompt, length, fed))
+  turned = decode.turn(config, params)
+  scores = np.asarray(_feed(config, params, turned, prompt, length, fed))
   return [
     [scores[: 1 + len(r), b, g] for g, r in enumerate(group)]
     for b, group in enumerate(responses)
@@ -100,13 +101,12 @@ def cached_logits(config, params, prompts, responses):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _feed(config, params, prompt, length, fed):
+def _feed(config, params, turned, prompt, length, fed):
   """`[1 + T, B, G, V]` logits of `[B, G, T]` tokens behind packed prompts."""
   batch, group, steps = fed.shape
   layout = paged_rows.make_layout(batch, group, prompt[0].shape[1], steps)
   requests = paged_rows.make_requests(layout)
   state = paged_rows.prefilled(config, layout, params, prompt[0], length)
-  turned = transformer.turn(config, params)
   before = jnp.repeat(length, group)
   ids = fed.reshape(batch * group, steps)
   found = [jnp.repeat(state.prompts.hidden[:batch], group, axis=0)]

@@ -44,9 +44,10 @@ def _compiled(kv_dtype):
   params = jax.eval_shape(
     lambda: transformer.init_params(CONFIG, jax.random.key(0))
   )
+  turned = jax.eval_shape(functools.partial(transformer.turn, CONFIG), params)
   requests = state_lib.no_requests(layout)
   assert requests.rules == Rules()
-  lowered = decode.chunk.lower(CONFIG, layout, params, requests, state)
+  lowered = decode.chunk.lower(CONFIG, layout, turned, requests, state)
   names = {'float32': 'f32', 'int8': 's8'}
   pools = jax.tree.leaves(
     (state.prompt_pools, state.response_pools, state.scratch)
