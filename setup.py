@@ -44,7 +44,7 @@ setuptools.setup(
     'tokenizers',
   ],
   extras_require={
-    'test': ['hypothesis', 'pytest', 'ruff'],
+    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff'],
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda12]'],
     'gym': ['reasoning-gym'],

@@ -219,8 +219,7 @@ def _decoded(config, kind, prompts, samples, table):
   outs = []
   for number in range(room):
     if number % sizes.round_tokens == 0:
-      state = slots.between_rounds(sizes, requests, state)
-      pages = slots.directories(sizes, requests, state)
+      state, pages = _begin_round(sizes, requests, state)
       memory = paged.Memory(
         paged.empty_recents(config, sizes.slots, sizes.round_tokens),
         state.scratch,
@@ -236,13 +235,22 @@ def _decoded(config, kind, prompts, samples, table):
     out, memory = step(state, pages, memory, inside_round, at, fed)
     outs.append(out.reshape(len(prompts), 2, *out.shape[1:]))
     if (number + 1) % sizes.round_tokens == 0:
-      pools = decode.move(sizes, state, state.response_pools, memory.recent)
+      pools = _move(sizes, state, state.response_pools, memory.recent)
       state = dataclasses.replace(
         state,
         response_pools=pools,
         tokens=state.tokens + sizes.round_tokens,
       )
   return np.stack(outs, axis=2)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin_round(sizes, requests, state):
+  state = slots.between_rounds(sizes, requests, state)
+  return state, slots.directories(sizes, requests, state)
+
+
+_move = jax.jit(decode.move, static_argnums=0)
 
 
 def _one_token(config, kind, table, state, pages, memory, step, at, fed):

@@ -45,7 +45,8 @@ def test_a_continued_segment_is_a_whole_sequence(two_chunks, kernel, scheme):
   config = loops.make_config(n_kv_heads=2, attention=kernel, **SCHEMES[scheme])
   q, k, v, table = loops.draw(config, *AT.shape)
   rows = attention.make_rows(config, AT, SEGMENTS, table, PREFIXES)
-  found, _ = attention.over_rows(config)(rows, 0, q, k, v)
+  over_rows = jax.jit(attention.over_rows(config), static_argnums=1)
+  found, _ = over_rows(rows, 0, q, k, v)
   for places in WHOLE:
     each = [np.asarray(x)[:, places] for x in (q, k, v)]
     ones = np.ones((1, len(places)), int)
@@ -63,7 +64,7 @@ def test_gradients_stay_within_a_sequence(two_chunks, kernel):
   def second(k, v):
     return attention.over_rows(config)(rows, 0, q, k, v)[0][:, 6:8].sum()
 
-  for slopes in jax.grad(second, argnums=(0, 1))(k, v):
+  for slopes in jax.jit(jax.grad(second, argnums=(0, 1)))(k, v):
     moved = jnp.abs(slopes).max(axis=(0, 2, 3)) > 0
     assert moved.tolist() == [True] * 3 + [False] * 3 + [True] * 2 + [False] * 3
 
@@ -84,7 +85,7 @@ def test_chunks_and_parts_change_nothing(monkeypatch, parts):
       out, _ = attention.over_rows(changed)(rows, 0, *qkv)
       return jnp.sum(out * jnp.cos(jnp.arange(out.size)).reshape(out.shape))
 
-    return jax.grad(loss, argnums=(0, 1, 2, 3))(table, *qkv)
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(table, *qkv)
 
   found, expected = slopes('chunked'), slopes('reference')
   for one, other in zip(found, expected, strict=True):
