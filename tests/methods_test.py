@@ -131,6 +131,7 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
         assert value == other[key], (one['step'], key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name', ['siri', 'da_dler', 'l1', 'think_prune', 'dot', 'hapo']
 )
@@ -155,6 +156,7 @@ def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
     assert len({row['cap'] for row in rows}) > 2
 
 
+@pytest.mark.slow
 def test_a_new_number_of_problems_compiles_small_programs_only(
   grader, tmp_path
 ):

@@ -172,6 +172,7 @@ def test_adapters_are_projections():
     assert 0.5 < values.min() and values.max() < 1.3
 
 
+@pytest.mark.slow
 def test_experts_are_projections():
   """As a model has them: decayed by AdamW, turned by Muon, one by one."""
   model = tiny.make_config(experts=Experts(3, 2, 8))

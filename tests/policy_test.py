@@ -37,6 +37,8 @@ from tests.train_step_test import (
   make_recipe,
 )
 
+# Each is a run, or an update compiled for adapters.
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
 BASE = ROOT / 'lrm_jax' / 'assets' / 'tiny_lrm'
 LORA = Lora(rank=3, alpha=5.0)

@@ -256,6 +256,7 @@ def test_stages_follow_each_other(finished):
   np.testing.assert_allclose(losses[0][-1], math.log(192), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_equals_a_straight_one(
   finished, tmp_path, monkeypatch, capsys
 ):
@@ -312,6 +313,7 @@ def test_what_a_run_writes(finished):
   assert sum(line.startswith('| ') for line in card.splitlines()) == 2 + 7
 
 
+@pytest.mark.slow
 def test_a_finished_run_may_be_run_again(finished, capsys):
   """It evaluates and exports once more; training costs what it cost."""
   files = {path.name for path in (finished / 'model').iterdir()}

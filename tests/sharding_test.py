@@ -164,6 +164,7 @@ def check(directory):
     }
 
 
+@pytest.mark.slow
 def test_divided_parameters_give_the_same_loss_and_gradient(tmp_path):
   huggingface.save(tmp_path / 'model', EXPERTS, tiny.make_params(EXPERTS))
   done = subprocess.run(

@@ -184,6 +184,7 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(
   assert_same(grads, expected_grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_micro_batches_and_row_shapes_do_not_change_the_update(case, recipe):
   whole, metrics, packed = run_update(case, recipe=recipe)
@@ -209,6 +210,7 @@ def test_prompts_that_are_shared_do_not_change_the_update(case):
   assert other == pytest.approx(metrics, abs=2e-6, rel=2e-6)
 
 
+@pytest.mark.slow
 def test_dropped_samples_are_as_if_never_sampled(case):
   """What stands in a dropped sample, even NaN, cannot matter."""
   keep = case.keep.copy()

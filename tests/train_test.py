@@ -148,6 +148,7 @@ def interrupt_at(monkeypatch):
   yield install
 
 
+@pytest.mark.slow
 def test_resume_after_ctrl_c_is_exact(
   finished, tmp_path, interrupt_at, monkeypatch
 ):
@@ -265,6 +266,7 @@ def test_budgets_and_rounds_never_compile_again(tmp_path, monkeypatch):
   assert rows[1]['compilations'] == rows[-1]['compilations']
 
 
+@pytest.mark.slow
 def test_longer_run_is_evaluated_again(tmp_path):
   start(tmp_path, train__steps=1)
   first = json.loads((tmp_path / 'summary.json').read_text())
@@ -275,6 +277,7 @@ def test_longer_run_is_evaluated_again(tmp_path):
   assert second['seconds'] > first['seconds']
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_shape_is_refused(tmp_path, capsys, monkeypatch):
   """The model behind the same path has been replaced by a wider one."""
   monkeypatch.chdir(tmp_path)

@@ -66,6 +66,7 @@ def _sample_file(capsys, tmp_path, rows, *flags):
   )
 
 
+@pytest.mark.slow
 def test_each_kind_of_prompt(capsys, tmp_path):
   tokenizer = tiny.tokenizer()
   inputs = [
@@ -112,6 +113,7 @@ def test_each_kind_of_prompt(capsys, tmp_path):
   assert summary['device']
 
 
+@pytest.mark.slow
 def test_a_sample_does_not_depend_on_the_other_rows(capsys, tmp_path):
   rows = [{'id': name, 'question': QUESTION} for name in 'abc']
   alone, _, _ = _sample_file(capsys, tmp_path, rows[1:2])

@@ -105,6 +105,7 @@ def test_how_many_are_taken_at_a_time_does_not_matter():
   assert ids_of(make(), 6, 2) == ids_of(make(), 1, 12)
 
 
+@pytest.mark.slow
 def test_chances_are_proportions():
   def chance(problem):
     return {'p0': 0.0, 'p1': 1.0}.get(problem.id, 0.25)

@@ -380,6 +380,7 @@ def test_angles_and_masks_are_made_once_for_all_layers(windows):
 # Cached.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('heads', HEADS, ids=str)
 @pytest.mark.parametrize('feature', FEATURES)
 def test_cached_steps_are_the_last_rows(feature, heads):

@@ -205,6 +205,7 @@ def test_packed_is_alone(scheme):
     np.testing.assert_allclose(packed[:, start:end], alone, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('heads', [(4, 4), (4, 1)], ids=str)
 @pytest.mark.parametrize('scheme', OPTIONS)
 def test_cached_decoding_is_the_rows(scheme, heads):
@@ -212,6 +213,7 @@ def test_cached_decoding_is_the_rows(scheme, heads):
   loops.assert_cached_is_rows(make_config(scheme, heads), length=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scheme', OPTIONS)
 def test_a_model_decodes_what_it_is_taught(scheme):
   """The whole model, with prompts and responses of different lengths."""

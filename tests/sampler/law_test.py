@@ -100,6 +100,7 @@ def _laws(found, rules, most):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RULES)
 def test_log_probabilities_are_those_of_the_truncated_law(name):
   rules = Rules(**{name: RULES[name]})
@@ -123,6 +124,7 @@ def test_log_probabilities_are_those_of_the_truncated_law(name):
   assert (laws.is_kept[inside].sum(-1) < 32).sum() > 50
 
 
+@pytest.mark.slow
 def test_the_number_of_slots_changes_nothing():
   rules = Rules(top_p=0.8, min_p=0.05)
   one, other = (
