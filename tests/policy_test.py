@@ -47,6 +47,13 @@ LORA = Lora(rank=3, alpha=5.0)
 # --- One update ---
 
 
+def make_targets(case):  # noqa: F811
+  told = case.rollouts
+  return train_step.Targets(
+    told.sampler_logp, case.advantage, told.mask, told.stale
+  )
+
+
 def run_update(case, adapters, recipe='dler', groups=4, rows=16):  # noqa: F811
   """One step of SGD of rate 1; returns minus the move, and the metrics."""
   optimizer = optax.sgd(1.0)
@@ -65,12 +72,7 @@ def run_update(case, adapters, recipe='dler', groups=4, rows=16):  # noqa: F811
     row_length=32,
     groups_per_micro_batch=groups,
   )
-  targets = train_step.Targets(
-    case.rollouts.sampler_logp,
-    case.advantage,
-    case.rollouts.mask,
-    case.rollouts.stale,
-  )
+  targets = make_targets(case)
   start = jax.tree.map(jnp.copy, adapters)
   state = TrainState(jnp.int32(0), start, optimizer.init(start))
   new, metrics = update(state, case.ref_params, packed, targets, case.params)
@@ -93,12 +95,7 @@ def test_update_is_that_of_the_merged_kernels_projected(case, recipe):  # noqa: 
   packed = packing.pack_groups(
     case.rollouts, case.keep, rows=16, row_length=32, groups_per_micro_batch=4
   )
-  targets = train_step.Targets(
-    case.rollouts.sampler_logp,
-    case.advantage,
-    case.rollouts.mask,
-    case.rollouts.stale,
-  )
+  targets = make_targets(case)
   start = jax.tree.map(jnp.copy, merged)
   state = TrainState(jnp.int32(0), start, optimizer.init(start))
   new, whole = update(state, case.ref_params, packed, targets)
