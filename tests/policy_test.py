@@ -37,7 +37,6 @@ from tests.train_step_test import (
   make_recipe,
 )
 
-# Each is a run, or an update compiled for adapters.
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
 BASE = ROOT / 'lrm_jax' / 'assets' / 'tiny_lrm'
@@ -143,8 +142,7 @@ SIZES = {
   'eval.problems': 8,
   'eval.samples': 2,
   'eval.max_tokens': 48,
-  # Four times the quickstart's. A higher one can leave scores so sharp
-  # that float32 itself, transformers' too, is off by nearly 1e-4 nats.
+  # With a higher one scores get so sharp that float32 is off by 1e-4 nats.
   'optimizer.learning_rate': 2e-3,
   'lora.rank': 4,
 }
