@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+import os
 import pathlib
 
 import jax
@@ -9,6 +10,20 @@ import pytest
 MAPS = pathlib.Path('/proc/self/maps')
 # A third of what Linux allows a process by default.
 MOST_MAPS = 20_000
+
+
+def pytest_configure(config):
+  """Keeps compiled programs: many tests, and each next run, need the same."""
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return  # The user's own, or that of the process that started this worker.
+  keep = {
+    'jax_compilation_cache_dir': str(config.cache.mkdir('programs')),
+    'jax_persistent_cache_min_compile_time_secs': 0.3,
+  }
+  for name, value in keep.items():
+    jax.config.update(name, value)
+    # Of the commands that tests start.
+    os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture(scope='module', autouse=True)
