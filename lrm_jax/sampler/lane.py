@@ -187,6 +187,8 @@ class Lane:
       self._told['mass'] = np.zeros(room, np.float32)
       self._told['kept'] = np.zeros((*room, layout.kept), np.int32)
     self._seen = np.zeros(layout.requests, np.int32)
+    # In the last chunk that was read.
+    self._ended = 0
 
   @property
   def load(self) -> int:
@@ -194,10 +196,18 @@ class Lane:
     return len(self._row_of)
 
   def has_room(self, group: Group) -> bool:
-    """Whether the group can be put here now."""
+    """Whether the group can be put here now.
+
+    No more wait here than will be begun before the next look, or half as many
+    as decode: other lanes may be through with theirs before.
+    """
+    limit = self._layout.limit
+    # Two chunks run between handing out and hearing what came of it.
+    wanted = limit + max(-(-limit // 2), 2 * self._ended)
     pages = -(-len(group.ids) // cache.PAGE)
     return bool(
-      self._free_prompts
+      self.load < wanted
+      and self._free_prompts
       and len(self._free_pages) >= pages
       and len(self._free_rows) >= len(group.requests)
     )
@@ -316,6 +326,7 @@ class Lane:
       length = int(start[place] + trace.count[place])
       ends[int(request[place])] = length, trace.end[place] == decode.EOS
     ends |= self._find_stops(*at, ended=set(ends))
+    self._ended = len(ends)
     for row, (length, ended) in ends.items():
       # Cancelled while the chunk ran.
       if self._owner[row] is not None:

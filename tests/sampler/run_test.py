@@ -128,3 +128,25 @@ def test_more_samples_than_readers_are_refused():
   requests = [lane.Request(i, KEYS[i], 5, 1.0) for i in range(SAMPLES + 1)]
   with pytest.raises(ValueError, match='3 samples of a prompt; 1 to 2'):
     going.submit(np.full(3, 7, np.int32), requests)
+
+
+def test_groups_wait_for_the_lane_that_is_through_first():
+  lanes = SAMPLER._start(PARAMS)
+  going = run.Run(lanes, SAMPLES)
+  for first in range(0, 24, SAMPLES):
+    going.submit(
+      np.full(9, 7, np.int32),
+      [
+        lane.Request(first + i, KEYS[first + i], 20, 1.0)
+        for i in range(SAMPLES)
+      ],
+    )
+  going._hand_out(lanes)
+  # Of each, three decode and two or more wait: groups stay together.
+  assert [each.load for each in lanes] == [6, 6]
+  assert sum(len(group.requests) for group in going._waiting) == 12
+  # Where many end at a time, more have to be there.
+  lanes[1]._ended = 4
+  going._hand_out(lanes)
+  assert [each.load for each in lanes] == [6, 12]
+  assert {done.index for done in going} == set(range(24))
