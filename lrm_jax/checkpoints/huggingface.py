@@ -312,8 +312,9 @@ def _reader(
 ) -> Callable[[Slot], np.ndarray]:
   """`slot -> its block` of the leaves, on the host.
 
-  What stands at the same place of all layers is picked on the device by one
-  program, so that nothing else of the leaves is copied.
+  Leaves in the host's memory are looked at where they are. Of others, what
+  stands at the same place of all layers is picked on the device by one program,
+  so that nothing else of them is copied.
   """
   stacked = collections.defaultdict(dict)
   for slot in itertools.chain(*slots.values()):
@@ -326,11 +327,18 @@ def _reader(
 
   def read(slot: Slot) -> np.ndarray:
     leaf = leaves[slot.path]
-    if slot.index and isinstance(leaf, jax.Array):
+    if slot.index and not _is_here(leaf):
       return np.asarray(pick(slot.index)[slot.path])
     return np.asarray(leaf)[(*slot.index, ...)]
 
   return read
+
+
+def _is_here(leaf: Array) -> bool:
+  """Whether NumPy sees it without a copy."""
+  if not isinstance(leaf, jax.Array):
+    return True
+  return [device.platform for device in leaf.devices()] == ['cpu']
 
 
 @jax.jit

@@ -37,7 +37,7 @@ def check(directory):
   devices = np.array(jax.devices()).reshape(4, 2)
   mesh = jax.sharding.Mesh(devices, ('a', 'b'))
   sharding = lambda path: jax.sharding.NamedSharding(mesh, spec(path))
-  _, whole = huggingface.load(directory)
+  config, whole = huggingface.load(directory)
   shapes, empty = [], placing.empty
 
   def recording(shape, dtype):
@@ -64,6 +64,10 @@ def check(directory):
       for shard in array.addressable_shards:
         assert shard.data.shape == part
         np.testing.assert_array_equal(shard.data, expected[shard.index])
+  copy = directory.with_name(f'{directory.name}-copy')
+  huggingface.save(copy, config, found, shard_bytes=20_000)
+  for path in directory.iterdir():
+    assert (copy / path.name).read_bytes() == path.read_bytes(), path.name
   return {
     'devices': len(jax.devices()),
     'largest_read': max(map(math.prod, shapes)),
