@@ -183,9 +183,15 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
 
 
 def check_partial(sizes: ml_collections.ConfigDict) -> None:
-  """Refuses partial rollouts of too few problems, or with rounds ahead."""
+  """Refuses partial rollouts that are none, or of too few problems."""
   if not sizes.partial_tokens:
     return
+  if sizes.partial_tokens > sizes.max_tokens:
+    raise UserError(
+      f'train.partial_tokens={sizes.partial_tokens} is more than a response '
+      f'has: train.max_tokens={sizes.max_tokens}; give it a part of that, or 0 '
+      'for whole responses'
+    )
   if sizes.in_flight < sizes.problems:
     raise UserError(
       f'train.in_flight={sizes.in_flight} with train.partial_tokens='

@@ -312,6 +312,11 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   if step is None:
     return
   host = checkpoints.restore_host(step)
+  if 'flights' not in host:
+    raise errors.UserError(
+      f'checkpoint of step {step}: written before there were responses in '
+      'flight; go on with that version, or begin again in another workdir'
+    )
   ids = host['problem_ids']
   like = {
     'train': experiment.state,

@@ -165,6 +165,10 @@ def test_a_run_in_flight_resumes_exactly(tmp_path, monkeypatch):
       'train.rounds_ahead=1 .* set one of them to 0',
     ),
     ({'train__partial_tokens': -1}, 'train.partial_tokens=-1'),
+    (
+      {'train__partial_tokens': 10_000, 'train__in_flight': 8},
+      'train.partial_tokens=10000 is more than .* train.max_tokens=',
+    ),
   ],
 )
 def test_settings_that_cannot_be(grader, changes, message):

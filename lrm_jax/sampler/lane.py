@@ -195,6 +195,11 @@ class Lane:
     """Samples that are not over."""
     return len(self._row_of)
 
+  @property
+  def is_taking_back(self) -> bool:
+    """The device is yet to hear of samples that are not wanted any more."""
+    return bool(self._cancelled)
+
   def has_room(self, group: Group) -> bool:
     """Whether the group can be put here now.
 

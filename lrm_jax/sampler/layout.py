@@ -1,6 +1,6 @@
 """The sizes that a sampler is compiled for."""
 
-import multiprocessing
+import os
 
 import jax
 
@@ -18,7 +18,10 @@ def default_lanes(slots: int) -> int:
   """One a core on a CPU, while each has 64 slots; else one."""
   if jax.default_backend() != 'cpu':
     return 1
-  return max(1, min(multiprocessing.cpu_count(), slots // 64))
+  # Those that this process may use, where the system says so.
+  known = hasattr(os, 'sched_getaffinity')
+  cores = len(os.sched_getaffinity(0)) if known else os.cpu_count()
+  return max(1, min(cores, slots // 64))
 
 
 def make_layout(

@@ -60,7 +60,8 @@ class Run:
           lane.cancel(self._unwanted)
         self._hand_out(idle)
         for lane in idle:
-          if lane.load:
+          # One that has rows to take back may have room after that.
+          if lane.load or (self._waiting and lane.is_taking_back):
             busy[threads.submit(lane.advance)] = lane
         if not busy:
           break

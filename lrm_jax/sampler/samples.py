@@ -30,9 +30,10 @@ class Samples:
     forced: `[N, G, T]` bool, tokens that were given and not sampled; their
       `logp` is 0.
     kept_mass: `[N, G, T]` float32 in [0, 1], what truncation kept of the law;
-      1 without any.
-    kept_ids: `[N, G, T, M]` int32, the ids that it kept, -1 in place of others;
-      M = 0 where the sampler is not asked for them.
+      1 without any. Forced tokens have that of the law they replace.
+    kept_ids: `[N, G, T, M]` int32, the ids that it kept, -1 in place of others,
+      and of all at temperature 0; M = 0 where the sampler is not asked for
+      them.
   """
 
   response_ids: np.ndarray

@@ -10,6 +10,7 @@ import pytest
 from lrm_jax import rng
 from lrm_jax.compilation import CompileWatch
 from lrm_jax.sampler import engine
+from lrm_jax.sampler.stops import Stops
 from tests import tiny
 
 N, WIDTH, MAX_TOKENS = 10, 8, 20
@@ -195,6 +196,79 @@ def test_more_samples_than_four_times_the_slots():
     key=rng.stream(0, 'test'),
   )
   assert (samples.length > 0).all()
+
+
+def test_samples_that_a_text_ended_make_room_for_a_large_group():
+  # As many as the device knows of, each let go by the host at its first token.
+  sampler = engine.Sampler(
+    CONFIG,
+    samples=64,
+    slots=16,
+    max_prompt_tokens=WIDTH,
+    max_tokens=40,
+    eos_ids=(),
+    pad_id=EOS,
+    think_close_ids=CLOSE,
+    stops=Stops(('x',), lambda ids: 'x' * len(ids)),
+  )
+  assert sampler.layout.requests == 64
+  ids, length = _prompts()
+  samples = sampler.generate(
+    PARAMS,
+    ids[:2],
+    length[:2],
+    problem_ids=NAMES[:2],
+    caps=40,
+    key=rng.stream(0, 'test'),
+  )
+  assert (samples.length == 1).all() and not samples.truncated.any()
+
+
+def test_what_is_not_over_when_a_session_closes_is_not_decoded():
+  sampler = _sampler(16)
+  ids, length = _prompts()
+
+  def rows(waits):
+    with sampler.open(PARAMS) as session:
+      number = sampler.add(
+        session,
+        ids,
+        length,
+        problem_ids=NAMES,
+        caps=MAX_TOKENS,
+        key=rng.stream(0, 'test'),
+      )
+      if waits:
+        session.wait(number)
+    return sampler.stats.rows
+
+  assert rows(waits=False) == 0 < rows(waits=True)
+
+
+def test_numbers_of_a_run():
+  """By hand: nobody ends before the cap of 8, one round on 16 rows."""
+  sampler = _sampler(16, max_tokens=8)
+  sampler.layout = dataclasses.replace(sampler.layout, eos_ids=())
+  ids, _ = _prompts()
+  found = sampler.generate(
+    PARAMS,
+    ids[:2],
+    np.array([8, 4], np.int32),
+    problem_ids=NAMES[:2],
+    caps=8,
+    key=rng.stream(0, 'test'),
+  )
+  assert (found.length == 8).all()
+  numbers = sampler.stats.numbers()
+  # Two prompts of three samples, eight tokens each.
+  assert numbers['rows_used'] == 2 * 3 * 8 / (16 * 8)
+  assert numbers['preempted'] == 0
+  # A prefill has 512 places.
+  assert numbers['prefill_used'] == 12 / 512
+  # When the round begins, six samples hold a page each and the prompts two:
+  # pages of 32 tokens, K and V of every layer, float32. Twelve tokens in them.
+  page = 32 * 2 * 4 * CONFIG.n_layers * CONFIG.n_kv_heads * CONFIG.head_dim
+  assert numbers['kv_bytes_per_token'] == 8 * page / 12
 
 
 def test_a_temperature_of_each_prompt():

@@ -1,6 +1,6 @@
 """Ours: one GRPO step of the trainer, `lrm train` without its files.
 
-Setting: `batch=N,rows=R`: N responses sampled at once, R packed rows in a
+Setting: `slots=N,rows=R`: N responses decoded at once, R packed rows in a
 micro-batch of the update.
 """
 

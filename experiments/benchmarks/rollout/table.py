@@ -16,11 +16,11 @@ TITLES = {
   'caps': 'caps: ragged, under a cap of 512 and of 8192',
   'step': 'step: GRPO on 16 prompts x 8 responses, at most 256 tokens',
 }
-# Of a token in a step: sampled with one forward pass, trained with another
-# and a backward pass that costs two.
-# Of sampling and of the update, for each of a step's responses.
+# Passes of sampling and of the update, over each of a step's responses.
 HALVES = {'sample_seconds': 1, 'update_seconds': 3}
 STEP_RESPONSES = 128
+# Of a token in a step: sampled with one forward pass, trained with another
+# and a backward pass that costs two.
 PASSES = {'uniform': 1, 'ragged': 1, 'tiny': 1, 'caps': 1, 'step': 4}
 
 
