@@ -16,7 +16,7 @@ from lrm_jax import compilation, configuration, jsonl, train
 ROOT = pathlib.Path(__file__).parents[1]
 # An empty engine, turned weights, two prefills, a chunk; rewards, advantages,
 # the update; the optimizer's start, and a layer for the export.
-MOST = 10
+MOST = 9
 SIZES = {
   'data.train': 'chain_arithmetic:train:2-3',
   'data.eval': 'chain_arithmetic:heldout:2-3',
@@ -80,9 +80,8 @@ def test_few_programs_and_none_after_the_first_step(case, tmp_path):
   rows = jsonl.read_rows(tmp_path / 'metrics.jsonl')
   first = rows[0]['compilations']
   assert [row['compilations'] for row in rows] == [first] * 3
-  assert 0 < first <= total <= MOST
-  # The evaluations as well.
-  assert total - first <= 1
+  # Not even the export compiles anything: it looks at what is there.
+  assert 0 < first == total <= MOST, (first, total)
 
 
 if __name__ == '__main__':
