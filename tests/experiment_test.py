@@ -1,11 +1,13 @@
 """What a config says of the model that training starts from."""
 
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 
 from lrm_jax import configuration, experiment
 from lrm_jax.checkpoints import huggingface
+from lrm_jax.errors import UserError
 from lrm_jax.models.rope import Rope
 from lrm_jax.sampler import closing
 from tests import bits
@@ -96,3 +98,11 @@ def test_an_evaluation_that_truncates_has_a_sampler_of_its_own():
   assert evaluation.sampler.layout.rules == ('top_p',)
   assert train.sampler._states is not evaluation.sampler._states
   assert train.sampler.layout.max_tokens == train.sampler.max_tokens
+
+
+def test_a_checkpoint_from_before_responses_in_flight():
+  old = SimpleNamespace(
+    latest_step=lambda: 7, restore_host=lambda step: {'problem_ids': []}
+  )
+  with pytest.raises(UserError, match='checkpoint of step 7: written before'):
+    experiment.restore(None, old)
