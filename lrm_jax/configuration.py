@@ -6,6 +6,7 @@ key that does not exist or a value of another type.
 """
 
 import ast
+import contextlib
 import difflib
 import json
 import math
@@ -15,7 +16,7 @@ import runpy
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import config_dict
@@ -123,21 +124,17 @@ def _run_file(path: pathlib.Path) -> config_dict.ConfigDict:
   while (home.parent / '__init__.py').is_file():
     home = home.parent
   in_package = (home / '__init__.py').is_file()
-  root = str(home.parent if in_package else home)
-  if in_package:
-    _forget_namesake(home)
-  sys.path.insert(0, root)
+  root = home.parent if in_package else home
   try:
-    # Not an import: no bytecode is cached beside the user's file, and the file
-    # is read anew each time.
-    get_config = runpy.run_path(str(path)).get('get_config')
-    config = get_config() if callable(get_config) else None
+    with _imports_from(root, home.name if in_package else None):
+      # Not an import: no bytecode is cached beside the user's file, and the
+      # file is read anew each time.
+      get_config = runpy.run_path(str(path)).get('get_config')
+      config = get_config() if callable(get_config) else None
   except errors.UserError:
     raise
   except Exception as error:  # The file is a program; it may raise anything.
     raise _file_error(path, home, error) from error
-  finally:
-    sys.path.remove(root)
   if get_config is None:
     raise errors.UserError(f"config file '{path}' defines no get_config()")
   if not isinstance(config, config_dict.ConfigDict):
@@ -148,17 +145,26 @@ def _run_file(path: pathlib.Path) -> config_dict.ConfigDict:
   return config
 
 
-def _forget_namesake(package: pathlib.Path) -> None:
-  """Drops an imported package of the same name that lives elsewhere.
+@contextlib.contextmanager
+def _imports_from(root: pathlib.Path, package: str | None) -> Iterator[None]:
+  """Lets imports see a folder first, and its package instead of a namesake.
 
-  Two checkouts both call theirs `configs`; the file must see its own siblings.
+  Two checkouts both call theirs `configs`: the file must see its own siblings,
+  and the process afterwards the package that it saw before.
   """
-  name = package.name
-  cached = sys.modules.get(name)
-  if cached is None or str(package) in getattr(cached, '__path__', ()):
-    return
-  for module in [m for m in sys.modules if m.split('.')[0] == name]:
-    del sys.modules[module]
+
+  def taken() -> dict[str, types.ModuleType]:
+    names = [name for name in sys.modules if name.split('.')[0] == package]
+    return {name: sys.modules.pop(name) for name in names}
+
+  before = taken()
+  sys.path.insert(0, str(root))
+  try:
+    yield
+  finally:
+    sys.path.remove(str(root))
+    taken()
+    sys.modules.update(before)
 
 
 def _file_error(

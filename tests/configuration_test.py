@@ -1,7 +1,10 @@
 """Config files and overrides: types hold, typos name their neighbours."""
 
+import contextlib
 import json
 import pathlib
+import sys
+import types
 
 import pytest
 from ml_collections import config_dict
@@ -140,6 +143,25 @@ def test_file_imports_its_siblings_even_beside_a_namesake(tmp_path):
     )
     config = configuration.load(child)
     assert (config.seed, config.name) == (seed, 'child')
+
+
+def test_the_process_keeps_the_package_that_it_has_imported(tmp_path):
+  for before in (None, types.ModuleType('configs')):
+    with pytest.MonkeyPatch.context() as patch:
+      for name in [m for m in sys.modules if m.split('.')[0] == 'configs']:
+        patch.delitem(sys.modules, name)
+      if before is not None:
+        patch.setitem(sys.modules, 'configs', before)
+      folder = tmp_path / 'configs'
+      _write(folder, '__init__.py', '')
+      _write(folder, 'default.py', _DEFAULT)
+      for imported in ('default', 'no_such_module'):
+        source = f'from configs import {imported}\n' + _DEFAULT
+        child = _write(folder, 'child.py', source)
+        with contextlib.suppress(errors.UserError):
+          configuration.load(child)
+        assert sys.modules.get('configs') is before
+        assert 'configs.default' not in sys.modules
 
 
 @pytest.mark.parametrize(
