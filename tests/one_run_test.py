@@ -14,9 +14,6 @@ import pytest
 from lrm_jax import compilation, configuration, jsonl, train
 
 ROOT = pathlib.Path(__file__).parents[1]
-# An empty engine, turned weights, two prefills, a chunk; rewards, advantages,
-# the update; the optimizer's start, and a layer for the export.
-MOST = 9
 SIZES = {
   'data.train': 'chain_arithmetic:train:2-3',
   'data.eval': 'chain_arithmetic:heldout:2-3',
@@ -36,25 +33,33 @@ SIZES = {
   'eval.max_tokens': 48,
   'eval.every': 2,
 }
+# Programs, and keys. Nine: an empty engine, turned weights, two prefills, a
+# chunk; rewards, advantages, the update; the optimizer's start, and a layer for
+# the export.
 CASES = {
   # Evaluation asks for fewer and longer samples than training.
-  'quickstart': {},
+  'quickstart': (9, {}),
   # For more and shorter ones; and what only one of the two is asked for.
-  'budget': {
-    'train.thinking_budget': 8,
-    'train.max_tokens': 48,
-    'train.row_length': 96,
-    'train.max_rounds': 3,
-    'train.rounds_ahead': 1,
-    'eval.samples': 6,
-    'eval.max_tokens': 32,
-  },
+  'budget': (
+    9,
+    {
+      'train.thinking_budget': 8,
+      'train.max_tokens': 48,
+      'train.row_length': 96,
+      'train.max_rounds': 3,
+      'train.rounds_ahead': 1,
+      'eval.samples': 6,
+      'eval.max_tokens': 32,
+    },
+  ),
+  # Responses that go on in the next step are longer prompts: a third prefill.
+  'partial': (10, {'train.partial_tokens': 16, 'train.in_flight': 6}),
 }
 
 
 def count(case: str, workdir: str) -> None:
   """Trains; prints how many programs were compiled."""
-  keys = SIZES | CASES[case]
+  keys = SIZES | CASES[case][1]
   watch = compilation.CompileWatch()
   config = configuration.load(
     str(ROOT / 'configs' / 'quickstart.py'),
@@ -81,7 +86,7 @@ def test_few_programs_and_none_after_the_first_step(case, tmp_path):
   first = rows[0]['compilations']
   assert [row['compilations'] for row in rows] == [first] * 3
   # Not even the export compiles anything: it looks at what is there.
-  assert 0 < first == total <= MOST, (first, total)
+  assert 0 < first == total <= CASES[case][0], (first, total)
 
 
 if __name__ == '__main__':

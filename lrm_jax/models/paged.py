@@ -110,14 +110,10 @@ def empty_recents(
 
 
 def prepare(config: ModelConfig, at: Array) -> tuple[Any, ...]:
-  """What `positions` needs of the new tokens, for each kind of layer.
-
-  Once for all layers: sines and cosines would else be computed again in every
-  element of queries and keys.
-  """
+  """What `positions` needs of tokens, for each kind of layer; any shape."""
   scheme = positions.SCHEMES[config.positions]
-  return jax.lax.optimization_barrier(
-    tuple(scheme.prepare(config, kind, at[:, None]) for kind in config.kinds)
+  return tuple(
+    scheme.prepare(config, kind, at[..., None]) for kind in config.kinds
   )
 
 

@@ -7,6 +7,7 @@ out of a few widths.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -217,6 +218,10 @@ def _steps(
   rules = jax.tree.map(lambda x: x[request], requests.rules)
   before = state.prompts.length[requests.prompt[request]]
   eos = jnp.array(layout.eos_ids, jnp.int32)
+  # Of those that are running. Here, since in the loop every layer would compute
+  # sines and cosines again.
+  steps = jnp.arange(layout.round_tokens)[:, None]
+  prepared = paged.prepare(config, before + state.tokens[:width] + steps)
 
   def one_token(step, now: _Round) -> _Round:
     scores = transformer.decode_logits(config, turned, now.hidden)
@@ -244,7 +249,8 @@ def _steps(
     is_eos = now.running & jnp.isin(ids, eos)
     is_cut = now.running & ~is_eos & (tokens >= cap)
     at = before + now.tokens
-    attend = make_attend(config, state, pages, step, at)
+    mine = jax.tree.map(lambda x: x[step], prepared)
+    attend = make_attend(config, state, pages, mine, step, at)
     hidden, memory = transformer.decode(
       config, turned, ids, at, attend, now.memory
     )
@@ -278,12 +284,12 @@ def make_attend(
   config: ModelConfig,
   state: State,
   pages: tuple[paged.Directory, paged.Directory],
+  prepared: tuple[Any, ...],
   step: Array,
   at: Array,
 ):
   """What `transformer.decode` looks for keys with; see `paged.attend`."""
   pools = state.prompt_pools, state.response_pools
-  prepared = paged.prepare(config, at)
   return functools.partial(
     paged.attend, config, pools, pages, step, at, prepared
   )

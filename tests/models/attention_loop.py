@@ -254,7 +254,8 @@ _move = jax.jit(decode.move, static_argnums=0)
 
 
 def _one_token(config, kind, table, state, pages, memory, step, at, fed):
-  attend = decode.make_attend(config, state, pages, step, at)
+  prepared = paged.prepare(config, at)
+  attend = decode.make_attend(config, state, pages, prepared, step, at)
   return attend(memory, 0, table, kind, *fed)
 
 

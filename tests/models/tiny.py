@@ -116,7 +116,8 @@ def _feed(config, params, turned, prompt, length, fed):
 
     def one_token(memory, step, state=state, pages=pages, begin=begin):
       at = before + begin + step
-      attend = decode.make_attend(config, state, pages, step, at)
+      prepared = paged.prepare(config, at)
+      attend = decode.make_attend(config, state, pages, prepared, step, at)
       column = jnp.minimum(begin + step, steps - 1)
       hidden, memory = transformer.decode(
         config, turned, ids[:, column], at, attend, memory

@@ -48,7 +48,7 @@ def _compiled(kv_dtype):
   requests = state_lib.no_requests(layout)
   assert requests.rules == Rules()
   lowered = decode.chunk.lower(CONFIG, layout, turned, requests, state)
-  names = {'float32': 'f32', 'int8': 's8'}
+  names = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 's8'}
   pools = jax.tree.leaves(
     (state.prompt_pools, state.response_pools, state.scratch)
   )
@@ -59,7 +59,7 @@ def _compiled(kv_dtype):
   return lowered.compile().as_text(), shapes, len(pools)
 
 
-@pytest.mark.parametrize('kv_dtype', ['compute', 'int8'])
+@pytest.mark.parametrize('kv_dtype', ['compute', 'bfloat16', 'int8'])
 class TestChunk:
   def test_no_pool_is_copied(self, kv_dtype):
     program, shapes, _ = _compiled(kv_dtype)

@@ -1,15 +1,18 @@
 """What a sample is does not depend on how it is made: bit for bit."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lrm_jax import rng
 from lrm_jax.compilation import CompileWatch
-from lrm_jax.models import cache, transformer
-from lrm_jax.sampler import engine, lane, run
+from lrm_jax.models import transformer
+from lrm_jax.models.cache import PAGE
+from lrm_jax.sampler import engine, lane, run, slots
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -66,7 +69,7 @@ def _generate(sampler, rows=range(N), samples=None):
 def _whole():
   found = _generate(_sampler())
   # Otherwise little is tested.
-  assert (found.length > 2 * cache.PAGE).sum() >= 6
+  assert (found.length > 2 * PAGE).sum() >= 6
   assert 0.1 < found.truncated.mean() < 0.9
   return found
 
@@ -125,9 +128,32 @@ def test_the_order_of_the_queue():
 def test_pages_that_run_out(tokens):
   """Samples wait, or are begun again; all come out as they would have."""
   sampler = _sampler(kv_tokens=tokens, lanes=1)
-  assert sampler.layout.response_pages == tokens // cache.PAGE
+  assert sampler.layout.response_pages == tokens // PAGE
   _assert_same(_generate(sampler))
   assert (sampler.stats.preempted > 0) == (tokens < 2048)
+
+
+def test_a_dense_cache(monkeypatch):
+  """Every response has room for its cap, in one piece, wherever it runs."""
+  sampler = _sampler(lanes=1)
+  layout = sampler.layout
+  sampler.layout = dataclasses.replace(
+    layout, response_pages=layout.requests * layout.pages_of_response
+  )
+  given = []
+
+  def give(layout, state):
+    given.append(layout)
+    columns = jnp.arange(layout.pages_of_response)
+    own = state.request[:, None] * layout.pages_of_response + columns
+    begun = state.running[:, None] & (columns <= state.tokens[:, None] // PAGE)
+    pages = jnp.where(begun, own, -1).astype(jnp.int32)
+    return dataclasses.replace(state, pages=pages)
+
+  monkeypatch.setattr(slots, '_give_pages', give)
+  monkeypatch.setattr(slots, '_compact', lambda layout, state: state)
+  _assert_same(_generate(sampler))
+  assert given == [sampler.layout]
 
 
 def test_the_law_is_that_of_the_model():
