@@ -26,6 +26,4 @@ def tiny(objective, *, room=256, rounds=1):
   config.train.row_length = room + 48  # prompt + response
   config.train.rows = 10_240 // config.train.row_length
   config.train.checkpoint_every = 10
-  # Rounding alone has reached 1.3e-4, where two keys tie in sharp attention.
-  config.train.logp_gap_limit = 1e-3
   return config
