@@ -56,9 +56,8 @@ def get_config() -> config_dict.ConfigDict:
       groups=16,  # problems in a micro-batch at most
       load_balance=0.0,  # times the load-balance loss; for experts only
       logit_chunk=4096,  # tokens whose logits exist at a time
-      # Nats; sampler against trainer, every step, any token. Rounding alone has
-      # reached 2e-4, where two keys tie in sharp attention.
-      logp_gap_limit=1e-3,
+      # Rounding alone has reached 2e-4, where two keys tie in sharp attention.
+      logp_gap_limit=1e-3,  # nats; sampler against trainer, at every token
       monitor_every=0,  # steps; for a recipe that observes a monitor
       monitor_problems=0,  # its size: the last ones of the training data
       checkpoint_every=50,  # steps
