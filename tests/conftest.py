@@ -16,6 +16,8 @@ def pytest_configure(config):
   """Keeps compiled programs: many tests, and each next run, need the same."""
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
     return  # The user's own, or that of the process that started this worker.
+  if not config.pluginmanager.has_plugin('cacheprovider'):
+    return
   keep = {
     'jax_compilation_cache_dir': str(config.cache.mkdir('programs')),
     'jax_persistent_cache_min_compile_time_secs': 0.3,
