@@ -56,8 +56,7 @@ def get_config() -> config_dict.ConfigDict:
       groups=16,  # problems in a micro-batch at most
       load_balance=0.0,  # times the load-balance loss; for experts only
       logit_chunk=4096,  # tokens whose logits exist at a time
-      # Rounding alone has reached 2e-4, at a badly conditioned token.
-      logp_gap_limit=1e-3,  # nats; sampler against trainer, at every token
+      logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
       monitor_every=0,  # steps; for a recipe that observes a monitor
       monitor_problems=0,  # its size: the last ones of the training data
       checkpoint_every=50,  # steps
