@@ -14,7 +14,7 @@ def get_config():
   config.model.scan_unroll = 2  # both layers
   config.train.steps = 100
   config.train.rollouts_every = 10
-  # Of this model, rounding alone has reached 2e-4, at a badly conditioned token.
+  # Rounding alone has reached 2e-4, at a badly conditioned token of this model.
   config.train.logp_gap_limit = 1e-3
   config.optimizer.learning_rate = 5e-4
   return config
