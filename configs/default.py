@@ -14,12 +14,19 @@ def get_config() -> config_dict.ConfigDict:
     seed=0,  # of every random stream
     model=dict(
       path='tiny_lrm',  # a directory in the HF layout, or an embedded model
-      param_dtype='float32',  # parameters and optimizer; any under adapters
+      param_dtype='float32',  # of parameters; bfloat16 is rounded at random
       compute_dtype='float32',  # activations and matrix products
       logits_dtype='float32',  # the output head
       attention='chunked',  # reference | chunked | dot_product | splash
       remat='none',  # none | dots | full: what the backward pass recomputes
       scan_unroll=1,  # layers per loop iteration; all of them if shallow
+    ),
+    mesh=dict(  # devices along each axis; together all that there are
+      data=1,  # with the same parameters, each for its own rows
+      fsdp=-1,  # that share parameters, optimizer and rows; -1: all the others
+      tensor=1,  # that share heads, inner widths and the vocabulary
+      context=1,  # that share the places of a row
+      expert=1,  # that share the experts, and rows
     ),
     lora=dict(
       rank=0,  # of the adapters that are trained; 0: none, all parameters are

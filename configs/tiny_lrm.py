@@ -38,6 +38,9 @@ def get_config() -> config_dict.ConfigDict:
       vocab_size=192,
       examples=3000,  # traces it is trained on
     ),
+    mesh=dict(  # devices along each axis, see `configs/default.py`
+      data=1, fsdp=-1, tensor=1, context=1, expert=1
+    ),
     lora=dict(
       rank=0,  # of the adapters that are trained; 0: none, all parameters are
       alpha=32.0,  # what they add counts alpha / rank times

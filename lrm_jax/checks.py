@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
+from lrm_jax import mesh as mesh_lib
 from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.errors import UserError
@@ -182,6 +184,20 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
     )
 
 
+def check_mesh(
+  section: str, sizes: ml_collections.ConfigDict, mesh: Mesh
+) -> None:
+  """Refuses rows that the devices of a mesh cannot share evenly."""
+  for key, name in (('rows', 'rows'), ('row_length', 'places')):
+    parts, value = mesh_lib.ways(name, mesh), sizes[key]
+    if value % parts:
+      axes = ' x '.join(f'{a}={mesh.shape[a]}' for a in mesh_lib.RULES[name])
+      raise UserError(
+        f'{section}.{key}={value} cannot be divided among {axes} devices; '
+        f'choose a multiple of {parts}'
+      )
+
+
 def check_partial(sizes: ml_collections.ConfigDict) -> None:
   """Refuses partial rollouts that are none, or of too few problems."""
   if not sizes.partial_tokens:
@@ -273,8 +289,10 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
         + (', or 0 for the most likely token' if zero else '')
       )
   # Adapters are float32 on whatever they stand.
-  if config.lora.rank == 0 and config.model.param_dtype != 'float32':
+  dtype = config.model.param_dtype
+  if config.lora.rank == 0 and dtype not in ('float32', 'bfloat16'):
     raise UserError(
-      f'model.param_dtype={config.model.param_dtype!r}: the steps of training '
-      "are smaller than its spacing; use 'float32', and compute_dtype for speed"
+      f'model.param_dtype={dtype!r}: the steps of training are smaller than '
+      "its spacing; use 'float32', and compute_dtype for speed, or 'bfloat16', "
+      'which is rounded at random'
     )

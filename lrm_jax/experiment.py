@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
+import optax
+from jax.sharding import Mesh
 
 from lrm_jax import (
   assets,
@@ -20,8 +20,11 @@ from lrm_jax import (
   optim,
   policy,
   rollout,
-  train_step,
+  rounding,
+  sharding,
 )
+from lrm_jax import mesh as mesh_lib
+from lrm_jax import programs as programs_lib
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
@@ -57,7 +60,8 @@ class Experiment:
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
   monitor_problems: Sequence[Problem]
-  programs: train_step.Programs
+  programs: programs_lib.Programs
+  mesh: Mesh | None
   state: TrainState
   frozen: Any
   params: Any
@@ -71,7 +75,8 @@ class Experiment:
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   """Loads model, data and recipe; writes nothing."""
   recipe = recipe_lib.build(config)
-  model, params, tokenizer = load_model(config)
+  mesh = make_mesh(config)
+  model, params, tokenizer = load_model(config, mesh)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
   train_problems, eval_problems = load_data(config)
@@ -80,13 +85,18 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   train_problems, monitor_problems = split_monitor(
     config, recipe, train_problems
   )
-  collector, eval_collector = make_collectors(config, model, tokenizer, grader)
+  collector, eval_collector = make_collectors(
+    config, model, tokenizer, grader, mesh
+  )
   optimizer = optim.make_optimizer(
     config.optimizer, config.train.steps * config.train.mini_batches
   )
+  if config.model.param_dtype == 'bfloat16' and config.lora.rank == 0:
+    optimizer = optax.chain(optimizer, rounding.stochastic(config.seed))
   parts = policy.divide(
     config, model, params, needs_reference=recipe.needs_reference
   )
+  state = policy.start_state(optimizer, parts.trained, mesh)
   return Experiment(
     config=config,
     model=model,
@@ -100,7 +110,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     eval_problems=eval_problems,
     stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
-    programs=train_step.make_programs(
+    programs=programs_lib.make_programs(
       model,
       recipe,
       optimizer,
@@ -108,26 +118,38 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       chunk=config.train.logit_chunk,
       load_balance=config.train.load_balance,
       combine=parts.combine,
+      mesh=mesh,
     ),
-    state=TrainState(
-      jax.device_put(np.int32(0)),
-      parts.trained,
-      jax.jit(optimizer.init)(parts.trained),
-    ),
+    mesh=mesh,
+    state=state,
     frozen=parts.frozen,
-    params=parts.combine(parts.trained, parts.frozen),
+    params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
   )
 
 
+def make_mesh(config: ml_collections.ConfigDict) -> Mesh | None:
+  """The mesh that `config.mesh` describes; None if that is one device.
+
+  Raises:
+    UserError: it is not one of these devices, or cuts a batch unevenly.
+  """
+  mesh = mesh_lib.make(config.mesh)
+  checks.check_mesh('train', config.train, mesh)
+  return mesh if mesh.size > 1 else None
+
+
 def load_model(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, mesh: Mesh | None = None
 ) -> tuple[ModelConfig, Params, tokenization.Tokenizer]:
   """The model that training starts from, with what the config says of it."""
   directory = assets.resolve(config.model.path)
+  stored = huggingface.read_config(directory)
   loaded, params = huggingface.load(
-    directory, param_dtype=config.model.param_dtype
+    directory,
+    param_dtype=config.model.param_dtype,
+    sharding=sharding.parameter_shardings(stored, mesh),
   )
   model = presets.change(
     loaded, **{k: v for k, v in config.model.items() if k != 'path'}
@@ -163,6 +185,7 @@ def make_collectors(
   model: ModelConfig,
   tokenizer: tokenization.Tokenizer,
   grader: Grader,
+  mesh: Mesh | None = None,
 ) -> tuple[rollout.Collector, rollout.Collector]:
   """(to train, to evaluate), with samplers as `config` wants them.
 
@@ -189,12 +212,14 @@ def make_collectors(
       model,
       tokenizer,
       ('train', 'eval'),
-      train | {'ending_ids': ending},
+      train | {'ending_ids': ending, 'mesh': mesh},
     )
     samplers = dict.fromkeys(options, whole)
   else:
     samplers = {
-      section: make_sampler(config, model, tokenizer, (section,), mine)
+      section: make_sampler(
+        config, model, tokenizer, (section,), mine | {'mesh': mesh}
+      )
       for section, mine in options.items()
     }
   return tuple(
@@ -253,9 +278,11 @@ def make_collector(
 def mutable_keys(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   """What may change between two starts of one run.
 
-  A run can be made longer, unless its learning rate depends on its length.
+  A run can go on on other devices, and it can be made longer, unless its
+  learning rate depends on its length.
   """
-  return ('train.steps',) if config.optimizer.schedule == 'constant' else ()
+  is_free = config.optimizer.schedule == 'constant'
+  return ('mesh', 'train.steps') if is_free else ('mesh',)
 
 
 def split_monitor(

@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from lrm_jax import rng, rollout
+from lrm_jax import phases, rng, rollout
 from lrm_jax import rounds as rounds_lib
 from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
@@ -54,13 +54,38 @@ def gather(experiment: Experiment, step: int) -> Batch:
   with experiment.collector.open(experiment.params) as collection:
     rounds = rounds_lib.begin(experiment, collection, cap, step)
     for sampling_round in range(config.max_rounds):
-      drawn, sampled = rounds.take(sampling_round)
-      revised = revise(experiment, drawn, sampled)
-      parts.append((sampled, revised, *shape(experiment, drawn, revised)))
+      with phases.phase('sample'):
+        drawn, sampled = rounds.take(sampling_round)
+      with phases.phase('verify'):
+        revised = revise(experiment, drawn, sampled)
+      with phases.phase('shape'):
+        parts.append((sampled, revised, *shape(experiment, drawn, revised)))
       problems += drawn
       if sum(keep.any(1).sum() for *_, keep in parts) >= config.problems:
         break
     numbers = rounds.close(len(parts))
+  with phases.phase('select'):
+    return select(experiment, problems, parts, cap, numbers)
+
+
+def select(
+  experiment: Experiment,
+  problems: list[Problem],
+  parts: list[tuple],
+  cap: int,
+  numbers: dict[str, float],
+) -> Batch:
+  """One batch of the rounds of a step, kept groups first.
+
+  Args:
+    experiment: its counts of tokens and its pass rate move on.
+    problems: of all rounds.
+    parts: of each round, rollouts as they were sampled and as they were
+      revised, rewards, and what is kept.
+    cap: of the step.
+    numbers: of the rounds, for the metrics.
+  """
+  config = experiment.config.train
   sampled, rollouts, reward, keep = jax.tree.map(
     lambda *x: np.concatenate(x), *parts
   )

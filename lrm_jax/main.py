@@ -91,6 +91,8 @@ def _run_recipe(name: str, args: list[str]) -> None:
   define = flags.DEFINE_string
   define('config', None, 'Config file; --config.KEY=VALUE sets a key.', values)
   define('workdir', None, 'Folder of the run; resumes the run in it.', values)
+  text = 'Steps to trace into WORKDIR/profile, such as 3 or 3-5.'
+  define('profile', None, text, values)
   text = 'Print the resolved config and stop.'
   flags.DEFINE_bool('print_config', False, text, values)
   overrides = [arg for arg in args if arg.startswith('--config.')]
@@ -105,8 +107,28 @@ def _run_recipe(name: str, args: list[str]) -> None:
   elif values.workdir is None:
     raise errors.UserError(f'--workdir is missing; e.g. {example}')
   else:
+    steps = _steps(values.profile)
     module = importlib.import_module(VERBS[name].module)
-    module.run(config, pathlib.Path(values.workdir))
+    module.run(config, pathlib.Path(values.workdir), steps)
+
+
+def _steps(text: str | None) -> range:
+  """The steps that `--profile=TEXT` asks for: '3' or '3-5', from 1.
+
+  Raises:
+    UserError: it is neither.
+  """
+  if text is None:
+    return range(0)
+  found = re.fullmatch(r'([1-9]\d*)(?:-([1-9]\d*))?', text)
+  first, last = found.groups() if found else ('1', '0')
+  steps = range(int(first), int(first if last is None else last) + 1)
+  if not steps:
+    raise errors.UserError(
+      f'--profile={text!r}: give a step, such as 3, or the first and the last '
+      'of several, such as 3-5'
+    )
+  return steps
 
 
 def _parse(name: str, values: flags.FlagValues, args: list[str]) -> bool:

@@ -17,7 +17,7 @@ import rich.console
 import rich.progress
 import tensorboardX
 
-from lrm_jax import jsonl
+from lrm_jax import distributed, jsonl
 
 # A plain progress line appears at most this often (seconds).
 PLAIN_INTERVAL = 10.0
@@ -69,6 +69,25 @@ class MetricsWriter:
     self._events.close()
 
 
+class NoWriter:
+  """Takes metrics, and keeps none."""
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Forgets them."""
+
+  def close(self) -> None:
+    """Nothing was opened."""
+
+
+def open_writer(
+  workdir: str | pathlib.Path, resume_step: int
+) -> MetricsWriter | NoWriter:
+  """A `MetricsWriter` in the main process of a run; others write nothing."""
+  if distributed.is_main():
+    return MetricsWriter(workdir, resume_step)
+  return NoWriter()
+
+
 def _drop_after(path: pathlib.Path, resume_step: int) -> None:
   """Rewrites a metrics file without the steps after resume_step."""
   rows = []
@@ -107,8 +126,8 @@ class Progress:
     self._printed_line = ''
     self._printed_at = -math.inf
     self._history = collections.deque(maxlen=ETA_WINDOW + 1)
-    self._bar = None
-    if sys.stderr.isatty():
+    self._bar, self._is_shown = None, distributed.is_main()
+    if self._is_shown and sys.stderr.isatty():
       self._bar = rich.progress.Progress(
         rich.progress.TextColumn('{task.description}'),
         rich.progress.BarColumn(bar_width=20),
@@ -129,7 +148,7 @@ class Progress:
   def __exit__(self, *exc_info) -> None:
     if self._bar is not None:
       self._bar.stop()
-    elif self._line != self._printed_line:
+    elif self._is_shown and self._line != self._printed_line:
       self._print()
 
   def update(self, step: int, fields: Mapping[str, float]) -> None:
@@ -142,7 +161,7 @@ class Progress:
     self._line = '  '.join([f'{step}/{self._total}', *numbers, eta])
     if self._bar is not None:
       self._bar.update(self._task, completed=step, line=self._line)
-    elif now - self._printed_at >= PLAIN_INTERVAL:
+    elif self._is_shown and now - self._printed_at >= PLAIN_INTERVAL:
       self._printed_at = now
       self._print()
 

@@ -12,14 +12,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
+from jax.sharding import Mesh
 
-from lrm_jax import rng
+from lrm_jax import rng, sharding
 from lrm_jax.checkpoints import huggingface, key_maps, peft_layout
 from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.lora import Lora
 from lrm_jax.models.transformer import Params
+from lrm_jax.structs import TrainState
 from lrm_jax.tokenization.base import Tokenizer
 
 
@@ -67,13 +71,15 @@ def divide(
     UserError: see `start`.
   """
   # On the device once: NumPy arrays would be sent with every update.
-  params = jax.device_put(params)
+  params = jax.tree.map(
+    lambda x: x if isinstance(x, jax.Array) else jax.device_put(x), params
+  )
   adapters = start(config, model)
   if adapters is None:
     # A copy: the update donates the buffers of what it trains.
     copy = None
     if needs_reference:
-      copy = jax.device_put(params, may_alias=False)
+      copy = jax.tree.map(_copy, params)
     return Parts(params, None, copy, whole)
   lora = read(config)
   return Parts(
@@ -82,6 +88,12 @@ def divide(
     reference=params if needs_reference else None,
     combine=lambda trained, frozen: lora_lib.merge(frozen, trained, lora),
   )
+
+
+def _copy(x: jax.Array) -> jax.Array:
+  if x.is_fully_addressable:
+    return jax.device_put(x, may_alias=False)
+  return jnp.copy(x)  # A program, of all processes.
 
 
 def start(
@@ -109,6 +121,29 @@ def start(
 def read(config: ml_collections.ConfigDict) -> Lora:
   """The `lora` section where its rank is not 0."""
   return Lora(config.lora.rank, config.lora.alpha, tuple(config.lora.targets))
+
+
+def start_state(
+  optimizer: optax.GradientTransformation, trained: Any, mesh: Mesh | None
+) -> TrainState:
+  """The state before the first step; `trained` is taken over.
+
+  What the optimizer keeps is float32, whatever the parameters are.
+  """
+  wide = lambda x: x.astype(jnp.float32)
+  init = lambda trained: optimizer.init(jax.tree.map(wide, trained))
+  step = np.int32(0)
+  if mesh is None:
+    return TrainState(jax.device_put(step), trained, jax.jit(init)(trained))
+  state = TrainState(step, trained, jax.eval_shape(init, trained))
+  specs = sharding.state_specs(state, mesh)
+  divided = sharding.shardings(mesh, specs)
+  trained = jax.device_put(trained, divided.params)
+  return TrainState(
+    sharding.put(step, mesh, specs.step),
+    trained,
+    jax.jit(init, out_shardings=divided.opt_state)(trained),
+  )
 
 
 def export(

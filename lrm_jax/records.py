@@ -1,11 +1,54 @@
 """Rollouts as rows of JSON Lines."""
 
+import math
+import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from lrm_jax import jsonl
 from lrm_jax.structs import Problem, Rollouts
 from lrm_jax.tokenization.base import Tokenizer
+
+
+def write_step(
+  workdir: pathlib.Path,
+  tokenizer: Tokenizer,
+  batch: Any,
+  advantage: np.ndarray,
+  step: int,
+) -> None:
+  """Writes rollouts/step_NNNNNN.jsonl.gz, one line a sample.
+
+  `advantage` is the mean over the sample's tokens; 0 where it was dropped.
+  `removed` is how many tokens a revision took out; a dropped sample that lost
+  its middle has null for the log-probabilities that nobody knows. `stale` is
+  how many of the first tokens were sampled in earlier steps, `forced` which
+  ones were given and not sampled.
+
+  Args:
+    workdir: the run's folder.
+    tokenizer: decodes responses.
+    batch: a `gathering.Batch`.
+    advantage: `[B, G, T]`.
+    step: counted from 1.
+  """
+  rows = response_rows(tokenizer, batch.problems, batch.rollouts)
+  lengths = np.maximum(batch.rollouts.length, 1)
+  means = advantage.sum(-1) / lengths * batch.keep
+  for row, at in zip(rows, np.ndindex(batch.keep.shape), strict=True):
+    row |= {
+      'step': step,
+      'removed': int(batch.rollouts.removed[at]),
+      'stale': int(batch.rollouts.stale[at]),
+      'forced': np.flatnonzero(batch.rollouts.forced[at]).tolist(),
+      'reward': float(batch.reward[at]),
+      'advantage': float(means[at]),
+      'logp': [None if math.isnan(x) else x for x in row['logp']],
+    }
+  (workdir / 'rollouts').mkdir(exist_ok=True)
+  jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
 
 
 def response_rows(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import numpy as np
 
-from lrm_jax import responses, splicing
+from lrm_jax import distributed, responses, splicing
+from lrm_jax.collection import Collection
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.models.transformer import Params
 from lrm_jax.objectives.measures import Response
@@ -18,7 +19,6 @@ from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler import closing
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.sampler.samples import Samples, find_first
-from lrm_jax.sampler.session import Session
 from lrm_jax.structs import Problem, Rollouts
 from lrm_jax.tokenization import base
 from lrm_jax.tokenization.base import Tokenizer
@@ -148,7 +148,7 @@ class Collector:
     )
 
   @contextlib.contextmanager
-  def open(self, params: Params) -> Iterator['Collection']:
+  def open(self, params: Params) -> Iterator[Collection]:
     """Several batches under the same parameters; see `Collection`."""
     with (
       overlap.Grading(self.grader) as grading,
@@ -191,7 +191,9 @@ class Collector:
     samples = dataclasses.replace(
       samples, think_closed=closed, thinking_length=thinking
     )
-    changed = self._grade([problems[row] for row in rows], samples)
+    changed = distributed.of_main(
+      self._grade([problems[row] for row in rows], samples)
+    )
     changed['removed'] = part.removed + (stop - start)[rows]
     # What follows gets log-probabilities of now.
     is_cut = (stop > start)[rows]
@@ -288,99 +290,6 @@ class Collector:
     return dataclasses.replace(
       samples, think_closed=closed, thinking_length=thinking
     )
-
-
-class Collection:
-  """Batches of problems on their way; `Collector.open` makes it.
-
-  Responses are graded while others are sampled, and those of a later batch are
-  sampled while an earlier one comes to its end. What nobody has taken when the
-  context ends is not sampled any further.
-  """
-
-  def __init__(
-    self,
-    collector: Collector,
-    session: Session,
-    grading: overlap.Grading,
-  ):
-    """Nothing is on its way yet."""
-    self._collector, self._session = collector, session
-    self._grading = grading
-    self._batches: list[tuple[Sequence[Problem], Rollouts, list]] = []
-
-  def add(
-    self,
-    problems: Sequence[Problem],
-    begun: Rollouts,
-    *,
-    key: jax.Array,
-    temperature: float,
-    tokens: int | None = None,
-  ) -> int:
-    """Goes on with responses, from `Collector.begin` or from `take`.
-
-    Args:
-      problems: B of them.
-      begun: their responses; those that are over stay as they are.
-      key: of the random stream, the same each time.
-      temperature: of sampling.
-      tokens: for each response at most, at this time; None: as many as the
-        sampler has room for.
-
-    Returns:
-      The number that `take` takes.
-    """
-    collector, number = self._collector, len(self._batches)
-    texts = [[''] * collector.sampler.samples for _ in problems]
-    known = responses.is_graded(begun)
-
-    def grade(at: tuple[int, int], response: np.ndarray) -> None:
-      text = collector.tokenizer.decode(response)
-      texts[at[0]][at[1]] = text
-      if not known[at]:
-        self._grading.put((number, *at), text, problems[at[0]].answer)
-
-    collector.sampler.add(
-      self._session,
-      begun.prompt_ids,
-      begun.prompt_length,
-      problem_ids=[problem.id for problem in problems],
-      caps=begun.cap,
-      key=key,
-      temperature=temperature,
-      budgets=collector.thinking_budget,
-      on_end=grade,
-      so_far=responses.samples_of(begun),
-      tokens=tokens,
-    )
-    self._batches.append((problems, begun, texts))
-    return number
-
-  def take(self, number: int) -> Rollouts:
-    """A batch, sampled and graded; NumPy arrays, in order of its problems.
-
-    A response that is not over has no verdict: it counts as wrong.
-    """
-    problems, begun, texts = self._batches[number]
-    samples = self._session.wait(number)
-    known = responses.is_graded(begun)
-    over = responses.is_over(samples, begun.cap)
-    at = list(zip(*np.nonzero(over & ~known), strict=True))
-    found = self._grading.wait((number, *each) for each in at)
-    verdicts = np.full(over.shape, NO_VERDICT, object)
-    for each, verdict in zip(at, found, strict=True):
-      verdicts[each] = verdict
-    for each in zip(*np.nonzero(known), strict=True):
-      answer = '' if begun.answered[each] else None
-      verdicts[each] = Verdict(bool(begun.correct[each]), answer, 'ok')
-    return dataclasses.replace(
-      begun,
-      **self._collector.read(problems, samples, texts, verdicts.ravel()),
-    )
-
-
-NO_VERDICT = Verdict(False, None, 'no_answer')
 
 
 def first_rows(problems: Sequence[Problem]) -> np.ndarray:

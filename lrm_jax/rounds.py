@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrm_jax import flights, rng, rollout
+from lrm_jax import flights, phases, rng
+from lrm_jax.collection import Collection
 from lrm_jax.experiment import Experiment
 from lrm_jax.flights import Flight
 from lrm_jax.structs import Problem, Rollouts
@@ -30,7 +31,7 @@ class Rounds:
   def __init__(
     self,
     experiment: Experiment,
-    collection: rollout.Collection,
+    collection: Collection,
     cap: int,
     step: int,
   ):
@@ -62,10 +63,11 @@ class Rounds:
   def _begin(self) -> None:
     experiment, number = self._experiment, len(self._begun)
     before = experiment.stream.get_state()
-    drawn = experiment.stream.take(self._count)
-    begun = experiment.collector.begin(
-      drawn, **how(experiment, drawn, self._cap, self._step)
-    )
+    with phases.phase('choose'):
+      drawn = experiment.stream.take(self._count)
+      begun = experiment.collector.begin(
+        drawn, **how(experiment, drawn, self._cap, self._step)
+      )
     self._collection.add(
       drawn,
       begun,
@@ -93,7 +95,7 @@ class PartialRounds:
   def __init__(
     self,
     experiment: Experiment,
-    collection: rollout.Collection,
+    collection: Collection,
     cap: int,
     step: int,
   ):
@@ -136,10 +138,11 @@ class PartialRounds:
     most = max(experiment.config.train.in_flight, self._count)
     missing = most - sum(len(flight.problems) for flight in self._flights)
     if missing > 0:
-      drawn = experiment.stream.take(missing)
-      begun = experiment.collector.begin(
-        drawn, **how(experiment, drawn, self._cap, self._step)
-      )
+      with phases.phase('choose'):
+        drawn = experiment.stream.take(missing)
+        begun = experiment.collector.begin(
+          drawn, **how(experiment, drawn, self._cap, self._step)
+        )
       self._flights.append(Flight(drawn, begun, self._step, self._begun))
       self._begun += 1
 
@@ -164,7 +167,7 @@ class PartialRounds:
 
 def begin(
   experiment: Experiment,
-  collection: rollout.Collection,
+  collection: Collection,
   cap: int,
   step: int,
 ) -> Rounds | PartialRounds:

@@ -9,19 +9,18 @@ import functools
 import pathlib
 import random
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
+from jax.sharding import Mesh
 
 from lrm_jax import (
   assets,
   checks,
   compilation,
+  distributed,
   errors,
   interrupts,
   jsonl,
@@ -31,19 +30,26 @@ from lrm_jax import (
   policy,
   rng,
   rollout,
+  sft_step,
+  sharding,
+  tracing,
 )
+from lrm_jax import mesh as mesh_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints import config_json, huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import feed_forward, positions, presets, transformer
+from lrm_jax.models import (
+  presets,
+  transformer,
+)
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.engine import Sampler
-from lrm_jax.structs import Array, TrainState
+from lrm_jax.structs import TrainState
 from lrm_jax.tokenization import base as tokenization
 from lrm_jax.tokenization import training
 
@@ -58,23 +64,31 @@ class Stage:
   source: demonstrations.Source
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  profile: range = range(0),
+) -> None:
   """`lrm sft`: trains, evaluates, writes `model/` with its card.
 
   Args:
     config: see `configs/tiny_lrm.py`.
     workdir: the run's folder. The same config continues where it stopped.
+    profile: steps that are traced, into WORKDIR/profile.
   """
+  distributed.initialize()
   watch = compilation.CompileWatch()
-  check(config)
-  is_resumed = run_folder.open_run(workdir, config, 'sft', mutable=())
-  model, params, tokenizer = open_model(config, workdir)
+  mesh = check(config)
+  is_resumed = distributed.from_main(
+    lambda: run_folder.open_run(workdir, config, 'sft', mutable=('mesh',))
+  )
+  model, params, tokenizer = open_model(config, workdir, mesh)
   model = model.for_length(longest_sequence(config))
   stages = make_stages(config, tokenizer)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
-  state = TrainState(jnp.int32(0), parts.trained, optimizer.init(parts.trained))
+  state = policy.start_state(optimizer, parts.trained, mesh)
   host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed and checkpoints.latest_step() is not None:
@@ -83,12 +97,13 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     state = checkpoints.restore_state(step, state)
   state = train(
     functools.partial(
-      make_step(
+      sft_step.make_step(
         model,
         optimizer,
-        make_places(config),
+        sft_step.make_places(config),
         parts.combine,
         config.load_balance,
+        mesh,
       ),
       frozen=parts.frozen,
     ),
@@ -98,26 +113,42 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config,
     workdir,
     checkpoints,
+    mesh,
+    tracing.Tracer(workdir, profile),
   )
   checkpoints.close()
-  summary = {
+  params = parts.combine(state.params, parts.frozen)
+  whole = distributed.whole({'trained': state.params, 'params': params})
+  if distributed.is_main():
+    policy.export(workdir, config, model, tokenizer, **whole)
+  summary = summarize(config, steps, host, watch)
+  finish(config, workdir, model, params, tokenizer, summary, mesh)
+
+
+def summarize(
+  config: ml_collections.ConfigDict,
+  steps: int,
+  host: dict[str, Any],
+  watch: compilation.CompileWatch,
+) -> dict[str, Any]:
+  """What the summary says of training, all starts of the run together."""
+  return {
     'verb': 'sft',
     'config': config.to_dict(),
     'steps': steps,
+    'compile_seconds': watch.seconds,
     'seconds': host['seconds'],
     'tokens_per_second': host['tokens'] / host['seconds'],
-    'compile_seconds': watch.seconds,
     'device': jax.devices()[0].device_kind,
   }
-  params = parts.combine(state.params, parts.frozen)
-  policy.export(
-    workdir, config, model, tokenizer, trained=state.params, params=params
-  )
-  finish(config, workdir, model, params, tokenizer, summary)
 
 
-def check(config: ml_collections.ConfigDict) -> None:
-  """Opens everything the config points to; its errors come before writing."""
+def check(config: ml_collections.ConfigDict) -> Mesh | None:
+  """Opens everything the config points to; its errors come before writing.
+
+  Returns:
+    The mesh of several devices.
+  """
   optim.make_optimizer(config.optimizer, 1)
   for stage in stage_configs(config):
     chain_arithmetic.Style(**stage.style)
@@ -130,6 +161,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_json.render(model, model.param_dtype)  # Not at the end first.
   policy.start(config, model)
   checks.check_load_balance('load_balance', config.load_balance, model)
+  mesh = mesh_lib.make(config.mesh)
+  for name, stage in config.stages.items():
+    checks.check_mesh(f'stages.{name}', stage, mesh)
   rows = max(stage.row_length for stage in stage_configs(config))
   if config.position_limit and not rows <= config.position_limit:
     raise errors.UserError(
@@ -146,6 +180,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     jsonl.read_rows(config.data.train)
   if config.eval.problems:
     sources.load_problems(config.data.eval, split='heldout', limit=1)
+  return mesh if mesh.size > 1 else None
 
 
 def longest_sequence(config: ml_collections.ConfigDict) -> int:
@@ -164,29 +199,34 @@ def new_model(config: ml_collections.ConfigDict) -> ModelConfig:
 
 
 def open_model(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, mesh: Mesh | None
 ) -> tuple[ModelConfig, Any, tokenization.Tokenizer]:
   """An existing model, or a new one with a vocabulary of its own."""
   if config.model.path is not None:
     directory = assets.resolve(config.model.path)
-    model, params = huggingface.load(directory)
+    stored = huggingface.read_config(directory)
+    model, params = huggingface.load(
+      directory, sharding=sharding.parameter_shardings(stored, mesh)
+    )
     tokenizer = tokenization.load(directory)
     return huggingface.fit_vocabulary(model, tokenizer), params, tokenizer
   model = new_model(config)
   directory = workdir / 'tokenizer'
-  # Its last file: a start that was killed before is made again.
-  if not (directory / 'tokenizer_config.json').exists():
-    train_vocabulary(config, directory)
+  distributed.from_main(lambda: make_vocabulary(config, directory))
   tokenizer = tokenization.load(directory)
   model = huggingface.fit_vocabulary(model, tokenizer)
   params = transformer.init_params(model, rng.stream(config.seed, 'init'))
+  params = jax.device_put(params, sharding.parameter_shardings(model, mesh))
   return model, params, tokenizer
 
 
-def train_vocabulary(
+def make_vocabulary(
   config: ml_collections.ConfigDict, directory: pathlib.Path
 ) -> None:
   """A SentencePiece vocabulary over traces of the last stage's style."""
+  # Its last file: a start that was killed before is made again.
+  if (directory / 'tokenizer_config.json').exists():
+    return
   stage = stage_configs(config)[-1]
   style = chain_arithmetic.Style(**stage.style)
 
@@ -237,70 +277,8 @@ def make_stages(
   ]
 
 
-def make_places(
-  config: ml_collections.ConfigDict,
-) -> Callable[[packing.Rows, Array], Array]:
-  """`places(rows, step) -> [R, S]`: the positions that rows are trained at.
-
-  Those of their tokens or, with a `position_limit`, a random subset of 0 ..
-  limit - 1 for each sequence, so that the model meets positions beyond them.
-  """
-  limit = config.position_limit
-  if not limit:
-    return lambda rows, step: rows.positions
-
-  def places(rows: packing.Rows, step: Array) -> Array:
-    key = jax.random.fold_in(rng.stream(config.seed, 'positions'), step)
-    return positions.randomised(key, rows.segment_ids, limit)
-
-  return places
-
-
-def make_step(
-  model: ModelConfig,
-  optimizer: optax.GradientTransformation,
-  places: Callable[[packing.Rows, Array], Array],
-  combine: Callable[..., Any] = policy.whole,
-  load_balance: float = 0.0,
-):
-  """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
-
-  The state is donated; see `policy.Parts` for `frozen` and `combine`.
-  loss = sum of -log p(token) over response tokens / their number, in nats,
-  plus `load_balance` times `feed_forward.load_balance` of all tokens.
-  """
-
-  def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
-    params = combine(trained, frozen)
-    hidden, kept = transformer.apply(
-      model, params, rows.tokens, at, rows.segment_ids
-    )
-    # Position i predicts token i + 1. The last column's target would be the
-    # row's own first token, a prompt token, whose mask is 0.
-    targets = jnp.roll(rows.tokens, -1, axis=-1)
-    weights = jnp.roll(mask, -1, axis=-1)
-    logp, _ = transformer.token_logp(model, params, hidden, targets, chunk=4096)
-    loss = -jnp.sum(logp * weights) / jnp.sum(weights)
-    if load_balance:
-      loads = feed_forward.loads(kept.routing, model.experts.used)
-      loss += load_balance * feed_forward.load_balance(loads, kept.routing)
-    return loss
-
-  @functools.partial(jax.jit, donate_argnums=0)
-  def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
-    at = places(rows, state.step)
-    loss, grads = jax.value_and_grad(loss_of)(
-      state.params, frozen, rows, at, mask
-    )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state), loss
-
-  return step
-
-
 def train(
-  step_function, state, stages, host, config, workdir, checkpoints
+  step_function, state, stages, host, config, workdir, checkpoints, mesh, tracer
 ) -> TrainState:
   """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises.
 
@@ -309,9 +287,9 @@ def train(
   """
   first = int(state.step)
   ends = np.cumsum([stage.steps for stage in stages])
-  writer = metrics.MetricsWriter(workdir, first)
+  writer = metrics.open_writer(workdir, first)
   progress = metrics.Progress(int(ends[-1]), 'sft', start=first)
-  with interrupts.Interrupts() as stop, progress:
+  with interrupts.Interrupts() as stop, progress, tracer:
     for step in range(first + 1, int(ends[-1]) + 1):
       began = time.time()
       index = int(np.searchsorted(ends, step))
@@ -322,8 +300,11 @@ def train(
         rows=stage.rows,
         row_length=stage.row_length,
       )
-      state, loss = step_function(state, rows, mask)
-      loss, tokens = float(loss), int((rows.segment_ids > 0).sum())
+      with tracer.step(step):
+        state, loss = step_function(
+          state, *sharding.put((rows, mask), mesh, sharding.ROWS)
+        )
+        loss, tokens = float(loss), int((rows.segment_ids > 0).sum())
       if not np.isfinite(loss):
         raise FloatingPointError(f'loss is {loss} at step {step}')
       seconds = time.time() - began
@@ -334,27 +315,31 @@ def train(
       writer.write(step, values | {'stage': index})
       progress.update(step, {'loss': loss, 'tokens/s': speed})
       is_due = step % config.checkpoint_every == 0 or step == ends[-1]
-      if is_due or stop.requested:
+      is_stopped = distributed.any_of(stop.requested)
+      if is_due or is_stopped:
         checkpoints.save(step, state, host)
-      if stop.requested:
+      if is_stopped:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')
   writer.close()
   return state
 
 
-def finish(config, workdir, model, params, tokenizer, summary) -> None:
+def finish(config, workdir, model, params, tokenizer, summary, mesh) -> None:
   """Evaluates, adds its card to the model, prints the table, sums up."""
   summary |= {'parameters': sum(x.size for x in jax.tree.leaves(params))}
   if config.eval.problems:
-    summary |= evaluate(config, model, params, tokenizer)
+    summary |= evaluate(config, model, params, tokenizer, mesh)
+  if not distributed.is_main():
+    return
+  if config.eval.problems:
     print(tables.by_level(summary['by_level']))
     card = model_card.write(summary, workdir / 'model' / 'README.md')
     print(f'{workdir / "model"}: {card}')
   run_folder.write_summary(workdir, summary)
 
 
-def evaluate(config, model, params, tokenizer) -> dict[str, Any]:
+def evaluate(config, model, params, tokenizer, mesh) -> dict[str, Any]:
   """Scores of the trained model on `config.data.eval`, overall and by level.
 
   For chain arithmetic each level also states the tokens of its shortest
@@ -376,6 +361,7 @@ def evaluate(config, model, params, tokenizer) -> dict[str, Any]:
         eos_ids=tokenizer.eos_ids,
         pad_id=tokenizer.pad_id,
         think_close_ids=tokenization.think_close_ids(tokenizer),
+        mesh=mesh,
       ),
       grader=grader,
       max_prompt_tokens=config.data.max_prompt_tokens,

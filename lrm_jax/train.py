@@ -9,7 +9,6 @@ The device still works on a step's update while its rollouts are written.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -18,22 +17,27 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from lrm_jax import (
   compilation,
+  distributed,
   gathering,
   interrupts,
   jsonl,
   metrics,
   packing,
+  phases,
   policy,
   records,
+  sharding,
+  tracing,
   train_step,
 )
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints.state import RunCheckpoints
-from lrm_jax.evaluation import evaluator, scores
+from lrm_jax.evaluation import run_evaluation
 from lrm_jax.experiment import Experiment
 from lrm_jax.gathering import Batch
 from lrm_jax.reporting import plots, tables
@@ -41,26 +45,36 @@ from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Rollouts
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  profile: range = range(0),
+) -> None:
   """`lrm train`: evaluates, trains, evaluates, writes the results.
 
   Args:
     config: see `configs/default.py`.
     workdir: the run's folder. The same config continues where it stopped.
+    profile: steps that are traced, into WORKDIR/profile.
   """
+  distributed.initialize()
   watch = compilation.CompileWatch()
   with Grader() as grader:
     experiment = experiment_lib.build(config, grader)
-    is_resumed = run_folder.open_run(
-      workdir, config, 'train', experiment_lib.mutable_keys(config)
+    mutable = experiment_lib.mutable_keys(config)
+    is_resumed = distributed.from_main(
+      lambda: run_folder.open_run(workdir, config, 'train', mutable)
     )
     checkpoints = RunCheckpoints(workdir, config.train.keep_checkpoints)
     if is_resumed:
       experiment_lib.restore(experiment, checkpoints)
-    before = evaluate(experiment, workdir, 'before', step=0)
-    train(experiment, workdir, checkpoints, watch)
+    before = run_evaluation.evaluate(experiment, workdir, 'before', step=0)
+    tracer = tracing.Tracer(workdir, profile)
+    train(experiment, workdir, checkpoints, watch, tracer)
     checkpoints.close()
-    after = evaluate(experiment, workdir, 'after', int(experiment.state.step))
+    after = run_evaluation.evaluate(
+      experiment, workdir, 'after', int(experiment.state.step)
+    )
   finish(experiment, workdir, before, after, watch)
 
 
@@ -69,41 +83,59 @@ def train(
   workdir: pathlib.Path,
   checkpoints: RunCheckpoints,
   watch: compilation.CompileWatch,
+  tracer: tracing.Tracer | None = None,
 ) -> None:
   """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises."""
+  if tracer is None:
+    tracer = tracing.Tracer(workdir, range(0))
   config = experiment.config.train
   first = int(experiment.state.step)
   if first < config.steps and not is_budget_spent(experiment):
     compile_update(experiment)
-  writer = metrics.MetricsWriter(workdir, first)
+  writer = metrics.open_writer(workdir, first)
   progress = metrics.Progress(config.steps, 'train', start=first)
-  with interrupts.Interrupts() as stop, progress:
+  with interrupts.Interrupts() as stop, progress, tracer:
     for step in range(first + 1, config.steps + 1):
       if is_budget_spent(experiment):
         break
       began = time.time()
-      gathering.monitor(experiment, step)
-      batch = score_spliced(experiment, gathering.gather(experiment, step))
-      sampled = time.time()
-      device_numbers, advantage = update(experiment, batch)
-      if config.rollouts_every and step % config.rollouts_every == 0:
-        record_rollouts(experiment, workdir, batch, advantage, step)
-      numbers = read(device_numbers, config, step)
-      numbers |= speeds(batch, sampled - began, time.time() - sampled)
+      with phases.Clock() as clock, tracer.step(step):
+        batch, numbers = take_step(experiment, workdir, step)
+      numbers |= speeds(batch, clock.seconds) | clock.numbers()
       experiment.seconds += time.time() - began
       writer.write(step, batch.stats | numbers | {'compilations': watch.count})
       progress.update(step, headline(batch.stats))
       is_last = step == config.steps or is_budget_spent(experiment)
       is_due = step % config.checkpoint_every == 0
-      if is_due or is_last or stop.requested:
+      is_stopped = distributed.any_of(stop.requested)
+      if is_due or is_last or is_stopped:
         experiment_lib.save(experiment, checkpoints)
-      if stop.requested:
+      if is_stopped:
         checkpoints.close()
         raise KeyboardInterrupt(f'saved step {step}; run again to continue')
       every = experiment.config.eval.every
       if every and step % every == 0 and not is_last:
-        evaluate(experiment, workdir, f'step_{step:06d}', step)
+        run_evaluation.evaluate(experiment, workdir, f'step_{step:06d}', step)
   writer.close()
+
+
+def take_step(
+  experiment: Experiment, workdir: pathlib.Path, step: int
+) -> tuple[Batch, dict[str, float]]:
+  """All eight phases of a step; its batch and the numbers of its update."""
+  config = experiment.config.train
+  with phases.phase('sample'):
+    gathering.monitor(experiment, step)
+  batch = gathering.gather(experiment, step)
+  with phases.phase('credit'):
+    batch = score_spliced(experiment, batch)
+  device_numbers, advantage = update(experiment, batch)
+  is_due = config.rollouts_every and step % config.rollouts_every == 0
+  if is_due and distributed.is_main():
+    with phases.phase('record'):
+      records.write_step(workdir, experiment.tokenizer, batch, advantage, step)
+  with phases.phase('update'):
+    return batch, read(device_numbers, config, step)
 
 
 def compile_update(experiment: Experiment) -> None:
@@ -120,11 +152,12 @@ def compile_update(experiment: Experiment) -> None:
   )
   stale = np.zeros((batch, config.samples), np.int32)
   number = np.zeros((*stale.shape, config.max_tokens), np.float32)
+  targets = train_step.Targets(number, number, number, stale)
   experiment.programs.update.start(
     experiment.state,
     experiment.ref_params,
-    packed,
-    train_step.Targets(number, number, number, stale),
+    divide(experiment, packed),
+    sharding.put(targets, experiment.mesh, PartitionSpec()),
     experiment.frozen,
   )
 
@@ -147,14 +180,27 @@ def update(
     The metrics of each update, still on the device, and the advantages
     `[B, G, T]`.
   """
+  with phases.phase('credit'):
+    advantage, mask = jax.device_get(
+      experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
+    )
+  with phases.phase('update'):
+    return dispatch(experiment, batch, advantage, mask), advantage
+
+
+def dispatch(
+  experiment: Experiment, batch: Batch, advantage: np.ndarray, mask: np.ndarray
+) -> list[dict[str, jax.Array]]:
+  """The updates of a step, on their way; see `update`."""
   config = experiment.config.train
-  advantage, mask = jax.device_get(
-    experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
-  )
   numbers = []
   state = experiment.state
   # Now, while nothing has to be waited for.
-  done = jax.device_put(np.int32(int(state.step) + 1))
+  done = np.int32(int(state.step) + 1)
+  if experiment.mesh is None:
+    done = jax.device_put(done)
+  else:
+    done = sharding.put(done, experiment.mesh, PartitionSpec())
   # The update makes it again: with adapters, that is a copy to let go of.
   experiment.params = None
   for part in range(config.mini_batches):
@@ -166,12 +212,13 @@ def update(
     targets = train_step.Targets(
       rollouts.sampler_logp, advantage[pick], mask[pick], rollouts.stale
     )
+    targets = sharding.put(targets, experiment.mesh, PartitionSpec())
     state, values = experiment.programs.update(
       state, experiment.ref_params, packed, targets, experiment.frozen
     )
     numbers.append(values)
   experiment_lib.set_state(experiment, dataclasses.replace(state, step=done))
-  return numbers, advantage
+  return numbers
 
 
 def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
@@ -186,7 +233,9 @@ def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
   if not unknown.any():
     return batch
   packed = pack(experiment, rollouts, batch.keep)
-  mask = rollouts.mask * batch.keep[..., None]
+  mask = sharding.put(
+    rollouts.mask * batch.keep[..., None], experiment.mesh, PartitionSpec()
+  )
   scored = jax.device_get(
     experiment.programs.score(experiment.params, packed, mask)
   )
@@ -200,7 +249,7 @@ def pack(
 ) -> packing.PackedBatch:
   """Packed rows of the sizes the config gives."""
   config = experiment.config.train
-  return packing.pack_groups(
+  packed = packing.pack_groups(
     rollouts,
     keep,
     rows=config.rows,
@@ -208,6 +257,14 @@ def pack(
     groups_per_micro_batch=config.groups,
     shared=shares_prompts(experiment.config),
   )
+  return divide(experiment, packed)
+
+
+def divide(
+  experiment: Experiment, packed: packing.PackedBatch
+) -> packing.PackedBatch:
+  """Packed rows on the devices that each is for, if there are several."""
+  return sharding.put(packed, experiment.mesh, sharding.batch_specs(packed))
 
 
 def shares_prompts(config: ml_collections.ConfigDict) -> bool:
@@ -250,14 +307,15 @@ def read(
   return numbers
 
 
-def speeds(
-  batch: Batch, sample_seconds: float, update_seconds: float
-) -> dict[str, float]:
+def speeds(batch: Batch, seconds: dict[str, float]) -> dict[str, float]:
   """Seconds of the two halves of a step, and tokens per second of each.
 
-  Sampling includes encoding and grading; the update includes packing and, as
-  far as the device did not hide it, writing the rollouts.
+  Sampling is everything until there is a batch; the update is everything after,
+  as far as the device did not hide it.
   """
+  whole = sum(seconds.values())
+  update_seconds = sum(seconds[n] for n in ('credit', 'update', 'record'))
+  sample_seconds = whole - update_seconds
   lengths = batch.rollouts.length + batch.rollouts.prompt_length[:, None]
   return {
     'sample_seconds': sample_seconds,
@@ -265,6 +323,9 @@ def speeds(
     'tokens_per_second_sample': batch.stats['sampled_tokens'] / sample_seconds,
     'tokens_per_second_update': float((lengths * batch.keep).sum())
     / update_seconds,
+    'tokens_per_second_per_device': batch.stats['sampled_tokens']
+    / whole
+    / jax.device_count(),
   }
 
 
@@ -272,77 +333,6 @@ def headline(stats: dict[str, float]) -> dict[str, float]:
   """What the progress line shows."""
   names = ('reward', 'accuracy', 'response_tokens', 'kept_groups')
   return {name: stats[name] for name in names}
-
-
-def record_rollouts(
-  experiment: Experiment,
-  workdir: pathlib.Path,
-  batch: Batch,
-  advantage: np.ndarray,
-  step: int,
-) -> None:
-  """Writes rollouts/step_NNNNNN.jsonl.gz, one line a sample.
-
-  `advantage` is the mean over the sample's tokens; 0 where it was dropped.
-  `removed` is how many tokens a revision took out; a dropped sample that lost
-  its middle has null for the log-probabilities that nobody knows. `stale` is
-  how many of the first tokens were sampled in earlier steps, `forced` which
-  ones were given and not sampled.
-  """
-  rows = records.response_rows(
-    experiment.tokenizer, batch.problems, batch.rollouts
-  )
-  lengths = np.maximum(batch.rollouts.length, 1)
-  means = advantage.sum(-1) / lengths * batch.keep
-  for row, at in zip(rows, np.ndindex(batch.keep.shape), strict=True):
-    row |= {
-      'step': step,
-      'removed': int(batch.rollouts.removed[at]),
-      'stale': int(batch.rollouts.stale[at]),
-      'forced': np.flatnonzero(batch.rollouts.forced[at]).tolist(),
-      'reward': float(batch.reward[at]),
-      'advantage': float(means[at]),
-      'logp': [None if math.isnan(x) else x for x in row['logp']],
-    }
-  (workdir / 'rollouts').mkdir(exist_ok=True)
-  jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
-
-
-def evaluate(
-  experiment: Experiment, workdir: pathlib.Path, name: str, step: int
-) -> dict[str, Any]:
-  """Evaluates the policy of `step`, once.
-
-  A run that is started again reads evaluation/NAME.json, unless that was
-  written at another step (the run has been made longer since).
-  """
-  path = workdir / 'evaluation' / f'{name}.json'
-  if path.exists():
-    stored = json.loads(path.read_text('utf-8'))
-    if stored['step'] == step:
-      return stored
-  config = experiment.config
-  began = time.time()
-  rollouts = evaluator.evaluate(
-    experiment.eval_collector,
-    experiment.params,
-    experiment.eval_problems,
-    cap=config.eval.max_tokens,
-    seed=config.seed,
-    temperature=config.eval.temperature,
-    target=config.eval.target,
-    description=f'evaluate {name}',
-  )
-  summary = scores.summarize(rollouts) | {
-    'step': step,
-    'seconds': time.time() - began,
-    'accuracy_se': scores.accuracy_standard_error(rollouts),
-    'by_level': scores.by_level(experiment.eval_problems, rollouts),
-  }
-  path.parent.mkdir(exist_ok=True)
-  run_folder.write_summary(path, summary)
-  # As a later start will read it: what is not finite is None.
-  return json.loads(path.read_text('utf-8'))
 
 
 def finish(
@@ -358,13 +348,18 @@ def finish(
   starts of the run.
   """
   seconds = before['seconds'] + experiment.seconds + after['seconds']
+  trained, params = distributed.whole(
+    (experiment.state.params, experiment.params)
+  )
+  if not distributed.is_main():
+    return
   written = policy.export(
     workdir,
     experiment.config,
     experiment.model,
     experiment.tokenizer,
-    trained=experiment.state.params,
-    params=experiment.params,
+    trained=trained,
+    params=params,
   )
   rows = jsonl.read_rows(workdir / 'metrics.jsonl')
   plots.training_curves(rows, workdir / 'curves.png', before, after)

@@ -13,17 +13,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from lrm_jax import ahead, packing
+from lrm_jax import mesh as mesh_lib
+from lrm_jax import packing, sharding
 from lrm_jax import policy as policy_lib
-from lrm_jax.models import feed_forward, transformer
+from lrm_jax.models import feed_forward, output_head, transformer
 from lrm_jax.models.config import ModelConfig
-from lrm_jax.objectives import advantages, revisions
-from lrm_jax.objectives import targets as target_parts
 from lrm_jax.objectives.recipe import Recipe
-from lrm_jax.structs import Array, Rollouts, TokenTerms, TrainState
+from lrm_jax.structs import Array, TokenTerms, TrainState
 
 Metrics = dict[str, Array]
 
@@ -46,116 +45,12 @@ class Targets:
   stale: Array
 
 
-@dataclasses.dataclass(frozen=True)
-class Programs:
-  """The jitted functions of one step, in the order of their use.
-
-  Attributes:
-    target: `key, hashes [B], cap -> [B]`.
-    revision: `rollouts -> start, stop`, both `[B, G]`.
-    observe: `rollouts, memory -> memory`, of the monitor's samples.
-    shape: `rollouts, memory -> reward, keep, memory`.
-    credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
-    score: `params, packed, mask -> logp [B, G, T]`.
-    update: `state, ref_params, packed, targets, frozen -> state, metrics`.
-    combine: `trained, frozen -> params`, the policy of a state.
-  """
-
-  target: Callable[..., Any]
-  revision: Callable[..., Any]
-  observe: Callable[..., Any]
-  shape: Callable[..., Any]
-  credit: Callable[..., Any]
-  score: Callable[..., Any]
-  update: ahead.Ahead
-  combine: Callable[..., Any]
-
-
-def make_programs(
+def make_score(
   config: ModelConfig,
-  recipe: Recipe,
-  optimizer: optax.GradientTransformation,
   *,
   temperature: float,
-  chunk: int,
-  load_balance: float = 0.0,
-  combine: Callable[..., Any] = policy_lib.whole,
-) -> Programs:
-  """The programs of a model and a recipe; see `make_update`."""
-  return Programs(
-    target=make_target(recipe),
-    revision=make_revision(recipe),
-    observe=jax.jit(recipe.observe),
-    shape=make_shape(recipe),
-    credit=make_credit(recipe),
-    score=make_score(config, temperature=temperature, chunk=chunk),
-    update=ahead.Ahead(
-      make_update(
-        config,
-        recipe,
-        optimizer,
-        temperature=temperature,
-        chunk=chunk,
-        load_balance=load_balance,
-        combine=combine,
-      )
-    ),
-    combine=combine,
-  )
-
-
-def make_target(recipe: Recipe) -> Callable[..., Array]:
-  """`target(key, hashes [B], cap) -> [B]`, one random key per problem."""
-  if recipe.target.func is target_parts.no_target:
-    # Nothing to compile.
-    return lambda key, hashes, cap: np.zeros(len(hashes), np.int32)
-
-  @jax.jit
-  def target(key: Array, hashes: Array, cap: Array):
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, hashes)
-    return recipe.target(keys, cap)
-
-  return target
-
-
-def make_revision(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
-  """`revision(rollouts) -> start, stop`, both `[B, G]`."""
-  if recipe.revision.func is revisions.unrevised:
-    # Nothing to compile.
-    return lambda rollouts: (np.zeros_like(rollouts.length),) * 2
-  return jax.jit(recipe.revision)
-
-
-def make_shape(recipe: Recipe) -> Callable[..., Any]:
-  """`shape(rollouts, memory) -> reward [B, G], keep [B, G], memory`."""
-
-  @jax.jit
-  def shape(rollouts: Rollouts, memory: Any):
-    reward, memory = recipe.reward(rollouts, memory)
-    return reward, recipe.selection(rollouts, reward), memory
-
-  return shape
-
-
-def make_credit(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
-  """`credit(reward, keep, rollouts) -> advantage, mask`, both `[B, G, T]`.
-
-  The mask that comes back is 1 on the tokens of kept samples.
-  """
-
-  @jax.jit
-  def credit(reward: Array, keep: Array, rollouts: Rollouts):
-    mask = jnp.asarray(rollouts.mask) * keep[..., None]
-    advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
-    for bonus in recipe.bonuses:
-      advantage = advantage + bonus.function(rollouts, mask)
-    return advantage, mask
-
-  return credit
-
-
-def make_score(
-  config: ModelConfig, *, temperature: float, chunk: int = 4096
+  chunk: int = 4096,
+  mesh: Mesh | None = None,
 ) -> Callable[..., Array]:
   """Builds `score(params, packed, mask) -> logp [B, G, T]`.
 
@@ -165,7 +60,12 @@ def make_score(
   forward = functools.partial(
     _response_logp, config, temperature=temperature, chunk=chunk
   )
-  return jax.jit(functools.partial(_score, forward))
+
+  def score(params: Any, packed: packing.PackedBatch, mask: Array) -> Array:
+    logp = _score(forward, params, packed, mask)
+    return mesh_lib.constrain(logp, None, None, None)
+
+  return jax.jit(mesh_lib.divided(mesh, score))
 
 
 def make_update(
@@ -177,6 +77,7 @@ def make_update(
   chunk: int = 4096,
   load_balance: float = 0.0,
   combine: Callable[..., Any] = policy_lib.whole,
+  mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds `update(state, ref_params, packed, targets, frozen=None)`.
 
@@ -195,6 +96,8 @@ def make_update(
     load_balance: coefficient of `feed_forward.load_balance`, over all tokens
       of the mini-batch; if positive, a forward pass over it comes first.
     combine: `state.params, frozen -> params` of the model; called once.
+    mesh: of the devices that hold the state as `sharding.state_specs` says,
+      and the rows as `sharding.batch_specs` does.
 
   Returns:
     The jitted function. Metrics are means over trained tokens, except
@@ -206,7 +109,6 @@ def make_update(
     _response_logp, config, temperature=temperature, chunk=chunk
   )
 
-  @functools.partial(jax.jit, donate_argnums=0)
   def update(
     state: TrainState,
     ref_params: Any,
@@ -241,6 +143,7 @@ def make_update(
       )
       # Of what is trained; here, since sums of these may be much smaller.
       (grads,) = pull_back(grads)
+      grads = sharding.constrain(grads, slots=True)
       gap = jnp.maximum(carry[1].pop('gap'), sums.pop('gap'))
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}
@@ -264,21 +167,25 @@ def make_update(
         total += load_balance * feed_forward.load_balance(loads, routing)
       return total, _sums(total, terms, part.stale)
 
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, jnp.float32), state.params
+    )
     start = (
-      jax.tree.map(jnp.zeros_like, state.params),
+      sharding.constrain(zeros, slots=True),
       {name: jnp.float32(0) for name in SUMS},
     )
     grads, sums = jax.lax.fori_loop(0, packed.count, micro_batch, start)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    changed = optax.apply_updates(state.params, updates)
     new_state = TrainState(
       step=state.step,
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
+      params=sharding.constrain(changed),
+      opt_state=sharding.constrain(opt_state, slots=True),
     )
     norm = {'grad_norm': optax.tree.norm(grads)}
     return new_state, _means(sums) | norm | balance
 
-  return update
+  return jax.jit(mesh_lib.divided(mesh, update), donate_argnums=0)
 
 
 SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')
@@ -379,7 +286,7 @@ def _response_logp(
   The routing is of all tokens, prompts included.
   """
   hidden, kept = transformer.apply(config, params, *rows.inputs)
-  logp, entropy = transformer.token_logp(
+  logp, entropy = output_head.token_logp(
     config,
     params,
     hidden,

@@ -107,7 +107,8 @@ def test_recipe_gets_its_locked_config_and_workdir(
   args = ['--config.train.steps=9', f'--config={config_file}']
   workdir = tmp_path / 'run'
   assert main.main(['lrm', 'train', *args, f'--workdir={workdir}']) == 0
-  [(config, given)] = calls
+  [(config, given, profiled)] = calls
+  assert profiled == range(0)
   assert config.to_dict() == {'train': {'steps': 9, 'rate': 0.5}}
   assert config.is_locked
   assert given == workdir

@@ -13,8 +13,8 @@ from lrm_jax import (
   configuration,
   experiment,
   jsonl,
+  programs,
   train,
-  train_step,
 )
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.objectives import recipe as recipes
@@ -172,7 +172,7 @@ def test_a_new_number_of_problems_compiles_small_programs_only(
 
 def test_the_tiers_of_da_dler_are_traced():
   """Which groups are easy, and every cap, are numbers of one program."""
-  shape = train_step.make_shape(recipes.build(load('da_dler')))
+  shape = programs.make_shape(recipes.build(load('da_dler')))
   compilations = compilation.CompileWatch()
   rng = np.random.default_rng(0)
   counts, tiers = [], set()

@@ -9,7 +9,7 @@ import pytest
 
 from lrm_jax import packing
 from lrm_jax.errors import UserError
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from tests import tiny
 from tests.objectives import reference
 
@@ -256,7 +256,7 @@ def _logp(config, params, rows):
   """`[N, S]`, of the next token of each row."""
   hidden, _ = transformer.apply(config, params, *rows.inputs)
   targets = jnp.roll(rows.tokens, -1, axis=1)
-  return transformer.token_logp(config, params, hidden, targets)[0]
+  return output_head.token_logp(config, params, hidden, targets)[0]
 
 
 @pytest.mark.parametrize('shared', [False, True])

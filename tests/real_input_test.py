@@ -16,7 +16,7 @@ import tokenizers
 
 from lrm_jax import jsonl, main
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.tokenization import base
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def same_logits(directory: pathlib.Path) -> float:
   hidden, _ = transformer.apply(
     config, params, ids, positions, np.ones_like(ids)
   )
-  ours = transformer.logits(config, params, hidden)
+  ours = output_head.logits(config, params, hidden)
   return float(np.abs(np.asarray(ours) - theirs).max())
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from configs import tiny_lrm
-from lrm_jax import sft
+from lrm_jax import sft, sft_step
 from lrm_jax.errors import UserError
 from lrm_jax.models import feed_forward, transformer
 from lrm_jax.models.config import Experts
@@ -23,7 +23,7 @@ def draw(limit, step, seed=0):
   """(positions drawn, rows) of the four demonstrations in two rows."""
   config = ml_collections.ConfigDict({'position_limit': limit, 'seed': seed})
   rows, _, _ = pack_pairs(PAIRS, rows=2, row_length=16)
-  places = jax.jit(sft.make_places(config))
+  places = jax.jit(sft_step.make_places(config))
   return np.asarray(places(rows, jnp.int32(step))), rows
 
 
@@ -52,7 +52,9 @@ def run_step(config, params, places, load_balance=0.0):
   rows, mask, _ = pack_pairs(PAIRS, rows=2, row_length=16)
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params))
-  step = sft.make_step(config, OPTIMIZER, places, load_balance=load_balance)
+  step = sft_step.make_step(
+    config, OPTIMIZER, places, load_balance=load_balance
+  )
   return step(state, rows, mask)
 
 

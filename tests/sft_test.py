@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrm_jax import main, optim, packing, sft
+from lrm_jax import main, optim, packing, sft_step
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.structs import TrainState
@@ -155,7 +155,9 @@ def test_a_demonstration_may_fill_a_row_and_no_more():
 # --- The loss ---
 
 # Rows at the positions of their tokens.
-AS_THEY_ARE = sft.make_places(ml_collections.ConfigDict({'position_limit': 0}))
+AS_THEY_ARE = sft_step.make_places(
+  ml_collections.ConfigDict({'position_limit': 0})
+)
 
 
 def _step(config, params, rows, mask, optimizer=None):
@@ -163,7 +165,7 @@ def _step(config, params, rows, mask, optimizer=None):
   optimizer = optax.sgd(1.0) if optimizer is None else optimizer
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  return sft.make_step(config, optimizer, AS_THEY_ARE)(state, rows, mask)
+  return sft_step.make_step(config, optimizer, AS_THEY_ARE)(state, rows, mask)
 
 
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
@@ -235,7 +237,7 @@ def test_a_constant_demonstration_is_learned():
   )
   params = jax.tree.map(jnp.array, tiny.make_params(config))
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  step = sft.make_step(config, optimizer, AS_THEY_ARE)
+  step = sft_step.make_step(config, optimizer, AS_THEY_ARE)
   rows, mask, _ = pack_pairs([PAIRS[3]] * 4, rows=2, row_length=16)
   losses = []
   for _ in range(25):

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from configs import efficient, objectives
-from lrm_jax import packing, train_step
-from lrm_jax.models import transformer
+from lrm_jax import packing, programs, train_step
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.structs import Rollouts, TrainState
@@ -61,7 +61,7 @@ def dense_logp(params, rollouts: Rollouts):
   hidden, _ = transformer.apply(
     MODEL, params, ids, positions, jnp.ones_like(ids)
   )
-  law = jax.nn.log_softmax(transformer.logits(MODEL, params, hidden))
+  law = jax.nn.log_softmax(output_head.logits(MODEL, params, hidden))
   at = start + jnp.arange(T)
   of_position = jnp.take_along_axis(law, (at - 1)[..., None], axis=1)
   logp = jnp.take_along_axis(of_position, response[..., None], axis=2)[..., 0]
@@ -282,13 +282,13 @@ def test_shape_and_credit_follow_the_recipe():
   )
   rollouts.correct[0, 1] = 0
   recipe = make_recipe('dler')
-  reward, keep, memory = train_step.make_shape(recipe)(rollouts, {})
+  reward, keep, memory = programs.make_shape(recipe)(rollouts, {})
   assert memory == {}
   np.testing.assert_array_equal(reward, rollouts.correct)
   np.testing.assert_array_equal(
     np.asarray(keep), [[True] * G] + [[False] * G] * (B - 1)
   )
-  credit = train_step.make_credit(recipe)
+  credit = programs.make_credit(recipe)
   advantage, mask = credit(reward, keep, rollouts)
   np.testing.assert_array_equal(
     mask, rollouts.mask * np.asarray(keep)[..., None]

@@ -201,7 +201,7 @@ def test_finished_run_is_not_trained_again(finished, capsys):
     ({'objective.loss.low': -1}, ('low', '-1')),
     ({'train.temperature': 0}, ('train.temperature',)),
     ({'train.groups': 0}, ('train.groups',)),
-    ({'model.param_dtype': 'bfloat16'}, ('model.param_dtype', 'float32')),
+    ({'model.param_dtype': 'float16'}, ('model.param_dtype', 'float32')),
   ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(

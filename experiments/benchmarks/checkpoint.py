@@ -27,7 +27,7 @@ import numpy as np
 
 from lrm_jax import jsonl
 from lrm_jax.checkpoints import config_json, huggingface, key_maps, weights
-from lrm_jax.models import presets, transformer
+from lrm_jax.models import output_head, presets, transformer
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 64
@@ -90,7 +90,7 @@ def measure(directory: pathlib.Path) -> dict[str, float]:
   @jax.jit
   def forward(params):
     hidden, _ = transformer.apply(config, params, ids, at, np.ones_like(at))
-    return transformer.logits(config, params, hidden)
+    return output_head.logits(config, params, hidden)
 
   for name in ('compile_and_forward_seconds', 'forward_seconds'):
     began = time.perf_counter()

@@ -21,7 +21,7 @@ import time
 import jax
 import numpy as np
 
-from lrm_jax import assets, configuration, jsonl, train_step
+from lrm_jax import assets, configuration, jsonl, programs
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
@@ -72,8 +72,8 @@ def make_rollouts(measures: list[str]) -> Rollouts:
 def measure(path: pathlib.Path) -> float:
   """Median seconds of phases 4 to 6."""
   recipe = recipe_lib.build(configuration.load(path))
-  shape = train_step.make_shape(recipe)
-  credit = train_step.make_credit(recipe)
+  shape = programs.make_shape(recipe)
+  credit = programs.make_credit(recipe)
   revise, focus = jax.jit(recipe.revision), jax.jit(recipe.focus)
   rollouts = make_rollouts([part.name for part in recipe.measures])
   logp = np.random.default_rng(1).normal(-1, 0.5, (B, G, T)).astype(np.float32)

@@ -27,7 +27,7 @@ from lrm_jax.checkpoints import (
 from lrm_jax.checkpoints.model_source import Source
 from lrm_jax.commands import output
 from lrm_jax.errors import CheckFailed, UserError
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.config import DTYPES, ModelConfig
 from lrm_jax.structs import Array
 
@@ -223,7 +223,7 @@ def _logits(config: ModelConfig, params: Any) -> np.ndarray:
 def _run(config: ModelConfig, params: Any, ids: Array) -> Array:
   at = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
   hidden, _ = transformer.apply(config, params, ids, at, np.ones_like(at))
-  return transformer.logits(config, params, hidden)
+  return output_head.logits(config, params, hidden)
 
 
 def _first_difference(expected: ModelConfig, found: ModelConfig) -> str:

@@ -26,7 +26,7 @@ from lrm_jax import assets, jsonl, metrics, workdir
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.commands import output
 from lrm_jax.errors import UserError
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 from lrm_jax.tokenization import base
@@ -186,7 +186,7 @@ def _logp(config: ModelConfig, params: Any, ids: Array, length: Array) -> Array:
   columns = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
   is_token = (columns < length[:, None]).astype(jnp.int32)
   hidden, _ = transformer.apply(config, params, ids, columns, is_token)
-  logp, _ = transformer.token_logp(config, params, hidden[:, :-1], ids[:, 1:])
+  logp, _ = output_head.token_logp(config, params, hidden[:, :-1], ids[:, 1:])
   return logp
 
 

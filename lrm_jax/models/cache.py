@@ -158,6 +158,14 @@ def empty_pool(config: ModelConfig, pages: int, dtype: str) -> Pool:
   return tuple(segment(n) for n in segment_sizes(pages))
 
 
+def page_bytes(config: ModelConfig, dtype: str) -> int:
+  """Memory of a page, all layers together."""
+  pool = jax.eval_shape(lambda: empty_pool(config, 1, dtype))
+  leaves = jax.tree.leaves(pool[0])
+  each = (x.size * x.dtype.itemsize // len(x) for x in leaves)
+  return config.n_layers * sum(each)
+
+
 def empty_recent(config: ModelConfig, slots: int, tokens: int) -> Recent:
   """A layer's block for a round of `tokens`, zero."""
   heads, width = config.n_kv_heads, config.head_dim

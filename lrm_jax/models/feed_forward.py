@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lrm_jax import mesh
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
@@ -69,6 +70,8 @@ class Gated(nn.Module):
     cfg = self.config
     gate = dense(cfg, cfg.d_ff, 'gate')(x)
     up = dense(cfg, cfg.d_ff, 'up')(x)
+    tokens = ('rows', 'places')[: x.ndim - 1]
+    gate, up = (mesh.constrain(y, *tokens, 'inner') for y in (gate, up))
     # Made again in the backward pass: that is faster than to read it back.
     inner = jax.checkpoint(lambda x, y: ACTIVATIONS[cfg.activation](x) * y)
     return dense(cfg, cfg.d_model, 'down')(inner(gate, up))
@@ -151,8 +154,11 @@ def dense(
   )
 
   # One token axis: on CPU the weight gradient of a `[N, S, D]` input is a
-  # contraction over two axes and takes more than twice as long.
+  # contraction over two axes and takes more than twice as long. Elsewhere the
+  # two may be divided among devices each in its own way.
   def project(x: Array) -> Array:
+    if mesh.platform() != 'cpu':
+      return module(x)
     flat = module(x.reshape(-1, x.shape[-1]))
     return flat.reshape(*x.shape[:-1], features)
 
@@ -166,7 +172,7 @@ def multiply(x: Array, kernel: Array, *dimensions, **options) -> Array:
   if it is made in the other order and then turned.
   """
   plain = functools.partial(jax.lax.dot_general, **options)
-  if jax.default_backend() != 'cpu' or kernel.shape[0] <= kernel.shape[1]:
+  if mesh.platform() != 'cpu' or kernel.shape[0] <= kernel.shape[1]:
     return plain(x, kernel, *dimensions)
 
   @jax.custom_vjp

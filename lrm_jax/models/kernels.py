@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
+from lrm_jax import mesh as mesh_lib
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Array
 
@@ -41,7 +43,7 @@ def dot_product(
     Like q.
   """
   attend = functools.partial(jax.nn.dot_product_attention, scale=scale)
-  if jax.default_backend() != 'gpu' or q.dtype == jnp.float32:
+  if mesh_lib.platform() != 'gpu' or q.dtype == jnp.float32:
     return attend(q, k, v, mask=mask[:, None], implementation='xla')
   # The backward pass of cuDNN wants an even length where there is a mask.
   length = q.shape[1]
@@ -68,8 +70,8 @@ def splash(
   that nobody may see are skipped. A window counts places in the row and not
   positions, which is the same where positions run on by one within a segment.
 
-  Several devices need a `jax.shard_map` around it: the compiler cannot cut a
-  kernel of Pallas.
+  On a mesh each device has its own rows, heads and places of queries; keys and
+  values of a row are brought together from all its places.
 
   Args:
     q: placed queries.
@@ -86,15 +88,16 @@ def splash(
   Raises:
     UserError: JAX runs on a GPU.
   """
-  if jax.default_backend() == 'gpu':
+  if mesh_lib.platform() == 'gpu':
     raise UserError(
       "model: attention='splash' runs on TPUs, and JAX found a GPU; choose "
       'dot_product there'
     )
-  length = q.shape[1]
-  blocks = -(-length // BLOCK)
-  block = -(-length // (blocks * LANES)) * LANES
-  room = blocks * block - length
+  length, parts = q.shape[1], _parts('places')
+  own = -(-length // parts)
+  blocks = -(-own // BLOCK)
+  block = -(-own // (blocks * LANES)) * LANES
+  room = parts * blocks * block - length
   # Splash does not scale. It wants heads before places, one row at a time.
   q = q * jnp.asarray(scale, q.dtype)
   q, k, v = (jnp.swapaxes(_pad(x, room), 1, 2) for x in (q, k, v))
@@ -160,15 +163,40 @@ def _splash_rows(q, k, v, segment_ids, *, block, window, softcap, interpret):
     splash_attention.MultiHeadMask([mask] * heads),
     block_sizes=splash_attention.BlockSizes(**dict.fromkeys(sizes, block)),
     attn_logits_soft_cap=softcap if softcap else None,
-    head_shards=1,
-    q_seq_shards=1,
+    head_shards=_parts('heads'),
+    q_seq_shards=_parts('places'),
     interpret=interpret,
   )
 
-  def one_row(q, k, v, ids):
-    return kernel(q, k, v, splash_attention.SegmentIds(ids, ids))
+  def all_rows(kernel, q, k, v, *ids):
+    def one(q, k, v, *ids):
+      return kernel(q, k, v, splash_attention.SegmentIds(*ids))
 
-  return jax.vmap(one_row)(q, k, v, segment_ids)
+    return jax.vmap(one)(q, k, v, *ids)
+
+  inputs = q, k, v, segment_ids, segment_ids
+  mesh = mesh_lib.current()
+  if mesh is None:
+    return all_rows(kernel, *inputs)
+  blocks = NamedSharding(mesh, mesh_lib.spec('heads', 'places'))
+  queries = mesh_lib.spec('rows', 'heads', 'places')
+  keys = mesh_lib.spec('rows', 'heads')
+  own_ids, all_ids = mesh_lib.spec('rows', 'places'), mesh_lib.spec('rows')
+  return jax.shard_map(
+    all_rows,
+    in_specs=(
+      kernel.manual_sharding_spec(blocks),
+      *(queries, keys, keys, own_ids, all_ids),
+    ),
+    out_specs=queries,
+    check_vma=False,
+  )(kernel, *inputs)
+
+
+def _parts(name: str) -> int:
+  """In how many the mesh cuts an axis; 1 without one."""
+  mesh = mesh_lib.current()
+  return 1 if mesh is None else mesh_lib.ways(name, mesh)
 
 
 def _pad(x: Array, room: int) -> Array:

@@ -3,15 +3,12 @@
   init_params(config, key)                      -> params
   apply(config, params, tokens, ...)            -> hidden, Kept
   decode(config, params, layers, tokens, ...)   -> hidden, kept
-  logits(config, params, hidden)                -> [..., V]
-  token_logp(config, params, hidden, targets)   -> logp, entropy
 
 `apply` (training and prefill) and `decode` (sampling) run the same `Block`
 with the same parameters; only where attention finds its keys differs.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lrm_jax import mesh
 from lrm_jax.models import attention, feed_forward, positions
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
@@ -29,10 +27,6 @@ Params = Any
 # sampler and trainer, whose shapes differ, would drift apart. Products of
 # bfloat16 are not affected.
 PRECISION = 'highest'
-
-# Logit of an id that does not exist. Finite at any temperature from 1e-15 on,
-# so that 0 times it is 0; no probability is left of it up to 1e15.
-ABSENT = -1e20
 
 REMAT_POLICIES = {
   'full': jax.checkpoint_policies.nothing_saveable,
@@ -90,6 +84,8 @@ class Attention(nn.Module):
       heads(y, n)
       for y, n in ((q, cfg.n_heads), (k, cfg.n_kv_heads), (v, cfg.n_kv_heads))
     )
+    tokens = ('rows', 'places')[: x.ndim - 1]
+    q, k, v = (mesh.constrain(y, *tokens, 'heads', None) for y in (q, k, v))
     if cfg.qk_norm:
       q, k = RMSNorm(cfg, name='q_norm')(q), RMSNorm(cfg, name='k_norm')(k)
     out, kept = attend(kind, q, k, v)
@@ -118,7 +114,7 @@ class Block(nn.Module):
     else:
       experts = feed_forward.MixtureOfExperts(cfg, name='experts')
       out, routing = experts(normed, is_token)
-    x = x + after('post_mlp_norm')(out)
+    x = _divide(x + after('post_mlp_norm')(out))
     return x, (kept, routing)
 
 
@@ -157,7 +153,7 @@ class Transformer(nn.Module):
         (positions.BUCKETS, cfg.n_heads),
         cfg.param_dtype,
       )
-    x = _embed(cfg, table, tokens)
+    x = _divide(_embed(cfg, table, tokens))
     # Partial is a pytree, so the scan can carry the rows to every layer.
     attend = jax.tree_util.Partial(
       attention.over_rows(cfg),
@@ -223,10 +219,10 @@ def apply(
 
 
 class Turned(NamedTuple):
-  """Parameters for `decode`, prepared once, outside the loop over tokens.
+  """Parameters for sampling, prepared once, outside the loop over tokens.
 
   Attributes:
-    layers: of each layer; kernels `[out, in]`.
+    layers: of each layer; kernels `[out, in]` on a CPU, else `[in, out]`.
     head: `[V, D]`.
     others: what belongs to no layer.
   """
@@ -245,6 +241,7 @@ def turn(config: ModelConfig, params: Params) -> Turned:
   up in another order then. A program of its own: inside another one, XLA would
   turn them back. An embedding is not copied.
   """
+  params = lighten(config, params)
   turned = _swap(params['layers'])
   is_tied = config.tie_embeddings
   head = params['embedding'] if is_tied else params['head'].T
@@ -254,13 +251,60 @@ def turn(config: ModelConfig, params: Params) -> Turned:
   return Turned(layers, head, {name: params[name] for name in names})
 
 
+def lighten(config: ModelConfig, params: Params) -> Params:
+  """What is multiplied, in the dtype that it is multiplied in.
+
+  So that it is not read in a wider one for every token. The numbers that come
+  of it are the same: every product would round its operands first.
+  """
+
+  def one(path, leaf):
+    keys = [key.key for key in path]
+    if keys[-1] == 'kernel' or 'experts' in keys[:-1]:
+      return leaf.astype(config.compute_dtype)
+    return leaf
+
+  light = jax.tree_util.tree_map_with_path(one, params)
+  if not config.tie_embeddings:
+    light['head'] = params['head'].astype(config.logits_dtype)
+    light['embedding'] = params['embedding'].astype(config.compute_dtype)
+  return light
+
+
 def _swap(layers: Params) -> Params:
-  """Swaps the last two axes of every kernel."""
+  """Swaps the last two axes of every kernel, where that is of use."""
+  if mesh.platform() != 'cpu':
+    return layers
 
   def one(path, leaf):
     return jnp.swapaxes(leaf, -1, -2) if path[-1].key == 'kernel' else leaf
 
   return jax.tree_util.tree_map_with_path(one, layers)
+
+
+def apply_turned(
+  config: ModelConfig,
+  turned: Turned,
+  tokens: Array,
+  at: Array,
+  segment_ids: Array,
+) -> tuple[Array, Kept]:
+  """`apply`, with the parameters of `decode`: they are there only once."""
+  params = turned.others
+  bias = params['position_bias'] if config.positions == 't5' else None
+  with jax.default_matmul_precision(PRECISION):
+    x = _divide(_embed(config, params['embedding'], tokens))
+    rows = attention.make_rows(config, at, segment_ids, bias)
+    attend = functools.partial(attention.over_rows(config), rows)
+    kept = []
+    for layer, kind in zip(turned.layers, config.layer_kinds, strict=True):
+      x, (own, _) = Block(config).apply(
+        {'params': _swap(layer)}, x, kind, attend, segment_ids > 0
+      )
+      kept.append(own)
+    hidden = RMSNorm(config).apply({'params': params['final_norm']}, x)
+  keys, values = (jnp.stack(leaves) for leaves in zip(*kept, strict=True))
+  return hidden, Kept(keys, values, None)
 
 
 def decode(
@@ -301,85 +345,6 @@ def decode(
   return hidden, memory
 
 
-def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
-  """`[..., D]` -> `[..., V]` float32, multiplied in `logits_dtype`.
-
-  Rows of the embedding that are padding get a probability of 0.
-  """
-  return _logits(config, _head(config, params), hidden)
-
-
-def decode_logits(config: ModelConfig, turned: Turned, hidden: Array) -> Array:
-  """`logits` of what `decode` returned."""
-  return _logits(config, turned.head.T, hidden)
-
-
-def _logits(config: ModelConfig, head: Array, hidden: Array) -> Array:
-  with jax.default_matmul_precision(PRECISION):
-    out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
-  out = out.astype(jnp.float32)
-  if config.logits_softcap:
-    out = config.logits_softcap * jnp.tanh(out / config.logits_softcap)
-  if config.used_vocab:
-    exists = jnp.arange(config.vocab_size) < config.used_vocab
-    out = jnp.where(exists, out, ABSENT)
-  return out
-
-
-def token_logp(
-  config: ModelConfig,
-  params: Params,
-  hidden: Array,
-  targets: Array,
-  *,
-  temperature: float | Array = 1.0,
-  chunk: int = 256,
-) -> tuple[Array, Array]:
-  """Log softmax(logits / temperature)[target], a chunk of tokens at a time.
-
-  No array of size N * T * V exists, forward or backward: each chunk's logits
-  are recomputed in the backward pass, which holds some four arrays of
-  chunk * V at a time.
-
-  Args:
-    config: the architecture.
-    params: the parameters; gradients flow to the head and to `hidden`.
-    hidden: `[..., D]`.
-    targets: `[...]` int32.
-    temperature: positive scalar, the one the sampler used.
-    chunk: tokens per chunk.
-
-  Returns:
-    (logp, entropy), each `[...]` float32 in nats: of the targets, and of the
-    whole next-token law.
-  """
-  count = math.prod(targets.shape)
-  chunks = -(-count // chunk)
-  size = -(-count // chunks)  # even chunks waste less padding
-  pad = chunks * size - count
-  flat = jnp.pad(hidden.reshape(count, -1), ((0, pad), (0, 0)))
-  wanted = jnp.pad(targets.reshape(count), (0, pad))
-
-  # The head is an argument, so its gradient is summed over the chunks.
-  @jax.checkpoint
-  def one_chunk(weights, inputs):
-    states, ids = inputs
-    scores = logits(config, weights, states) / temperature
-    log_total = jax.nn.logsumexp(scores, axis=-1)
-    chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
-    expected = jnp.sum(jnp.exp(scores - log_total[:, None]) * scores, axis=-1)
-    return weights, (chosen - log_total, log_total - expected)
-
-  head = {k: params[k] for k in ('embedding', 'head') if k in params}
-  _, (logp, entropy) = jax.lax.scan(
-    lambda _, inputs: (None, one_chunk(head, inputs)[1]),
-    None,
-    (flat.reshape(chunks, size, -1), wanted.reshape(chunks, size)),
-  )
-  restore = lambda x: x.reshape(-1)[:count].reshape(targets.shape)
-  return restore(logp), restore(entropy)
-
-
 def _embed(config: ModelConfig, table: Array, tokens: Array) -> Array:
   x = table.astype(config.compute_dtype)[tokens]
   if config.scale_embeddings:
@@ -388,7 +353,6 @@ def _embed(config: ModelConfig, table: Array, tokens: Array) -> Array:
   return x
 
 
-def _head(config: ModelConfig, params: Params) -> Array:
-  if config.tie_embeddings:
-    return params['embedding'].T
-  return params['head']
+def _divide(x: Array) -> Array:
+  """The residual stream, each device its own tokens."""
+  return mesh.constrain(x, *('rows', 'places')[: x.ndim - 1], None)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lrm_jax.models import cache, paged, transformer
+from lrm_jax.models import cache, output_head, paged, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.sampler import closing, slots
 from lrm_jax.sampler.draw import draw
@@ -224,7 +224,7 @@ def _steps(
   prepared = paged.prepare(config, before + state.tokens[:width] + steps)
 
   def one_token(step, now: _Round) -> _Round:
-    scores = transformer.decode_logits(config, turned, now.hidden)
+    scores = output_head.decode_logits(config, turned, now.hidden)
     drawn = draw(
       scores, key, offset + now.tokens, temperature, rules, layout.most
     )
@@ -321,7 +321,7 @@ def move(
 def prefill(
   config: ModelConfig,
   layout: Layout,
-  params: transformer.Params,
+  params: transformer.Params | transformer.Turned,
   state: State,
   ids: Array,
   length: Array,
@@ -333,7 +333,7 @@ def prefill(
   Args:
     config: the architecture.
     layout: of the engine.
-    params: the model's parameters.
+    params: the model's parameters, as they are or turned.
     state: of the engine.
     ids: `[N, P]` int32, right-padded; P a multiple of PAGE.
     length: `[N]` int32 tokens, at least 1.
@@ -343,7 +343,9 @@ def prefill(
   count, width = ids.shape
   columns = jnp.arange(width)
   inside = columns < length[:, None]
-  hidden, kept = transformer.apply(
+  is_turned = isinstance(params, transformer.Turned)
+  apply = transformer.apply_turned if is_turned else transformer.apply
+  hidden, kept = apply(
     config,
     params,
     ids,

@@ -3,23 +3,26 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from lrm_jax import rng
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.sampler import closing, decode, lane, run
+from lrm_jax.sampler import closing, decode, lane, run, spread
 from lrm_jax.sampler import session as session_lib
+from lrm_jax.sampler.block import Block
 from lrm_jax.sampler.draw import NO_RULES
 from lrm_jax.sampler.layout import default_lanes, make_layout
 from lrm_jax.sampler.samples import Samples, find_first
 from lrm_jax.sampler.session import OnEnd, Session
-from lrm_jax.sampler.state import State, empty, vacant
+from lrm_jax.sampler.state import State
 from lrm_jax.sampler.stops import Stops
 from lrm_jax.sampler.truncation_rules import Rules
 
@@ -59,6 +62,9 @@ class Sampler:
     keep_sets: whether to return `kept_ids`.
     at_once: tokens that a response is given by one call at most, if it may go
       on in another; 0 for all of them in one.
+    mesh: of devices that share the slots, a lane each; `lanes` is not looked
+      at then. Parameters may be divided among them in any way: each is brought
+      all of them, once a session.
   """
 
   def __init__(
@@ -83,6 +89,7 @@ class Sampler:
     most: int | None = None,
     keep_sets: bool = False,
     at_once: int = 0,
+    mesh: Mesh | None = None,
   ):
     """Fixes what is compiled in; see above."""
     self.config = config
@@ -90,7 +97,11 @@ class Sampler:
     self.samples = samples
     self.max_prompt_tokens, self.max_tokens = max_prompt_tokens, max_tokens
     self.pad_id = pad_id
-    self.lanes = lanes if lanes else default_lanes(slots)
+    self.mesh = mesh
+    if mesh is None:
+      self.lanes = lanes if lanes else default_lanes(slots)
+    else:
+      self.lanes = mesh.size
     self.layout = make_layout(
       samples=samples,
       fewest_samples=samples if fewest_samples is None else fewest_samples,
@@ -111,7 +122,8 @@ class Sampler:
     self.rules = rules
     self.stops = stops
     self.think_close_ids = tuple(think_close_ids)
-    self._states: list[State | None] = [None] * self.lanes
+    blocks = self.lanes if mesh is None else 1
+    self._states: list[State | None] = [None] * blocks
     self._stats: list[lane.Stats] = []
     self._turn = threading.Lock()
 
@@ -177,36 +189,39 @@ class Sampler:
     if not self._turn.acquire(blocking=False):
       raise ValueError('a session of this sampler is open; close it first')
     try:
-      lanes = self._start(params)
-      session = Session(run.Run(lanes, self.samples), self._describe)
+      blocks = self._start(params)
+      session = Session(run.Run(blocks, self.samples), self._describe)
       try:
         yield session
       finally:
         session.close()
       # Its buffers, for the next one.
-      self._states[:] = [each.state for each in lanes]
+      self._states[:] = [each.state for each in blocks]
     finally:
       self._turn.release()
 
-  def _start(self, params: Params) -> list[lane.Lane]:
-    """Lanes that have the buffers of the last session."""
-    states, self._states[:] = self._states.copy(), [None] * self.lanes
-    turned = decode.turn(self.config, params)
-    lanes = [
-      lane.Lane(
-        self.config,
+  def _start(self, params: Params) -> list[Block]:
+    """Blocks that have the buffers of the last session."""
+    states = self._states.copy()
+    self._states[:] = [None] * len(states)
+    if self.mesh is None:
+      turned = decode.turn(self.config, params)
+      programs = spread.One(self.config, self.layout, params, turned)
+    else:
+      devices = self.mesh.local_devices
+      programs = spread.Spread(self.config, self.layout, params, devices)
+    make = functools.partial(lane.Lane, self.config, self.layout, self.stops)
+    blocks = [
+      Block(
         self.layout,
-        params,
-        turned,
-        empty(self.config, self.layout) if state is None else vacant(state),
-        self.stops,
+        programs,
+        [make() for _ in range(programs.lanes)],
+        state,
       )
       for state in states
     ]
-    if states[0] is None:
-      lanes[0].warm()
-    self._stats = [each.stats for each in lanes]
-    return lanes
+    self._stats = [each.stats for block in blocks for each in block.lanes]
+    return blocks
 
   def add(
     self,

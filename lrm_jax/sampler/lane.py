@@ -1,12 +1,12 @@
 """One engine's tables on the host: rows, prompts, pages, what came back.
 
-A lane is a state on a device and what the host knows of it. Several lanes run
-side by side: on a CPU one for each core, since a step of one program keeps
-little more than one core busy.
+A lane is what the host knows of a state on a device. Several lanes run side by
+side: on a CPU one for each core, since a step of one program keeps little more
+than one core busy; else one on each device.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 import jax
@@ -14,10 +14,9 @@ import numpy as np
 
 from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
-from lrm_jax.models.transformer import Params, Turned
 from lrm_jax.sampler import closing, decode
 from lrm_jax.sampler import state as state_lib
-from lrm_jax.sampler.state import Layout, State
+from lrm_jax.sampler.state import Layout, Requests
 from lrm_jax.sampler.stops import Stops
 
 # Tokens of a prefill, about; whole prompts.
@@ -151,23 +150,13 @@ class Lane:
     self,
     config: ModelConfig,
     layout: Layout,
-    params: Params,
-    turned: Turned,
-    state: State,
     stops: Stops | None = None,
   ):
     """Nobody is here yet."""
     self._stops = stops
-    self._config, self._layout = config, layout
-    self._params, self._turned = params, turned
-    self.state = state
+    self._layout = layout
     self.stats = Stats()
-    self._page_bytes = sum(
-      leaf.nbytes // len(leaf)
-      for pool in state.response_pools
-      for leaf in jax.tree.leaves(pool[0])
-    )
-    self._last: decode.Trace | None = None
+    self._page_bytes = cache.page_bytes(config, layout.kv_dtype)
     self._owner: list[tuple[Group, Request] | None] = [None] * layout.requests
     self._row_of: dict[int, int] = {}
     self._free_rows = list(range(layout.requests))[::-1]
@@ -220,7 +209,7 @@ class Lane:
   def put(self, group: Group) -> None:
     """Gives a group its row, its pages, and a row for each of its samples.
 
-    `prefill` has to follow before the next chunk.
+    A prefill has to follow before the next chunk.
     """
     group.row = self._free_prompts.pop()
     pages = -(-len(group.ids) // cache.PAGE)
@@ -250,26 +239,16 @@ class Lane:
       self._seen[row] = 0
       self._arrivals += 1
 
-  def warm(self) -> None:
-    """Compiles every program: no later prompt has to wait for it.
+  def prefill_batch(
+    self, groups: Sequence[Group], size: int, width: int
+  ) -> tuple[np.ndarray, ...]:
+    """What `decode.prefill` is given for prompts that have been put here.
 
-    Of lanes side by side each would compile it for itself.
+    Args:
+      groups: `size` at most.
+      size: prompts of the program.
+      width: tokens that they are padded to.
     """
-    for width in prefill_widths(self._layout.max_prompt):
-      self._prefill_batch([], max(1, PREFILL_TOKENS // width), width)
-    self._dispatch()
-    self.stats = Stats()
-
-  def prefill(self, groups: list[Group]) -> None:
-    """Computes the prompts of groups that have been put here."""
-    widths = prefill_widths(self._layout.max_prompt)
-    for low, width in zip((0, *widths[:-1]), widths, strict=True):
-      mine = [group for group in groups if low < len(group.ids) <= width]
-      size = max(1, PREFILL_TOKENS // width)
-      for start in range(0, len(mine), size):
-        self._prefill_batch(mine[start : start + size], size, width)
-
-  def _prefill_batch(self, groups: list[Group], size: int, width: int) -> None:
     layout = self._layout
     ids = np.zeros((size, width), np.int32)
     length = np.ones(size, np.int32)
@@ -280,11 +259,9 @@ class Lane:
       length[i] = len(group.ids)
       row[i] = group.row
       pages[i, : len(group.pages)] = group.pages
-    self.state = decode.prefill(
-      self._config, layout, self._params, self.state, ids, length, row, pages
-    )
     self.stats.prefilled += sum(len(group.ids) for group in groups)
     self.stats.prefill_rows += ids.size
+    return ids, length, row, pages
 
   def cancel(self, indices: Set[int]) -> None:
     """Samples that are not wanted any more; they need not be here."""
@@ -293,17 +270,9 @@ class Lane:
       self._let_go(row)
       self._release(row)
 
-  def advance(self) -> list[Finished]:
-    """Starts the next chunk; returns what ended in the one before."""
-    before, self._last = self._last, self._dispatch()
-    return [] if before is None else list(self._read(before))
-
-  def _dispatch(self) -> decode.Trace:
-    # Copies: the arrays change while the device may still read them.
+  def send(self) -> Requests:
+    """What `decode.chunk` is told next: a copy, since this changes."""
     requests = jax.tree.map(np.copy, self._requests)
-    self.state, trace = decode.chunk(
-      self._config, self._layout, self._turned, requests, self.state
-    )
     self.stats.chunks += 1
     self._requests.is_new[:] = False
     # The device has let go of them by the time it sees these rows again.
@@ -311,10 +280,10 @@ class Lane:
       self._requests.is_cancelled[row] = False
       self._free_rows.append(row)
     self._cancelled.clear()
-    return trace
+    return requests
 
-  def _read(self, trace: decode.Trace) -> Iterator[Finished]:
-    trace = jax.device_get(trace)
+  def read(self, trace: decode.Trace) -> Iterator[Finished]:
+    """What ended in a chunk, from what the device tells of it on the host."""
     rounds = int(trace.rounds)
     self.stats.rows += int(trace.width.sum()) * self._layout.round_tokens
     self.stats.preempted = int(trace.preempted)

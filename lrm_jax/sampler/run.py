@@ -11,19 +11,20 @@ from concurrent.futures import (
 
 import numpy as np
 
+from lrm_jax.sampler.block import Block
 from lrm_jax.sampler.lane import Finished, Group, Lane, Request
 
 
 class Run:
-  """Groups waiting, and the lanes that they are given to.
+  """Groups waiting, and the blocks of lanes that they are given to.
 
   `submit` groups, then iterate over what is finished, in any order; more may
   be submitted and `cancel`led meanwhile.
   """
 
-  def __init__(self, lanes: Sequence[Lane], most_samples: int):
-    """Lanes that nobody else uses, and G."""
-    self._lanes = lanes
+  def __init__(self, blocks: Sequence[Block], most_samples: int):
+    """Blocks that nobody else uses, and G."""
+    self._blocks = blocks
     self._most = most_samples
     self._waiting: collections.deque[Group] = collections.deque()
     self._unwanted: set[int] = set()
@@ -49,20 +50,20 @@ class Run:
   def __iter__(self) -> Iterator[Finished]:
     """Yields samples as they end, until none is left.
 
-    A thread for each lane: a program that is started by one thread may wait
+    A thread for each block: a program that is started by one thread may wait
     for others that the same thread has started.
     """
-    busy: dict[Future, Lane] = {}
-    with ThreadPoolExecutor(len(self._lanes)) as threads:
+    busy: dict[Future, Block] = {}
+    with ThreadPoolExecutor(len(self._blocks)) as threads:
       while True:
-        idle = [lane for lane in self._lanes if lane not in busy.values()]
-        for lane in idle:
-          lane.cancel(self._unwanted)
+        idle = [block for block in self._blocks if block not in busy.values()]
+        for block in idle:
+          block.cancel(self._unwanted)
         self._hand_out(idle)
-        for lane in idle:
+        for block in idle:
           # One that has rows to take back may have room after that.
-          if lane.load or (self._waiting and lane.is_taking_back):
-            busy[threads.submit(lane.advance)] = lane
+          if block.load or (self._waiting and block.is_taking_back):
+            busy[threads.submit(block.advance)] = block
         if not busy:
           break
         for done in wait(busy, return_when=FIRST_COMPLETED).done:
@@ -71,16 +72,19 @@ class Run:
             if finished.index not in self._unwanted:
               yield finished
 
-  def _hand_out(self, idle: Sequence[Lane]) -> None:
+  def _hand_out(self, idle: Sequence[Block]) -> None:
     """Gives groups to the lanes that have least to do, in order."""
-    given: dict[int, list[Group]] = {}
+    lanes = [lane for block in idle for lane in block.lanes]
+    given: dict[Lane, list[Group]] = {}
     while self._waiting:
       group = self._waiting[0]
-      able = [i for i, lane in enumerate(idle) if lane.has_room(group)]
+      able = [lane for lane in lanes if lane.has_room(group)]
       if not able:
         break
-      number = min(able, key=lambda i: idle[i].load)
-      idle[number].put(self._waiting.popleft())
-      given.setdefault(number, []).append(group)
-    for number, groups in given.items():
-      idle[number].prefill(groups)
+      lane = min(able, key=lambda lane: lane.load)
+      lane.put(self._waiting.popleft())
+      given.setdefault(lane, []).append(group)
+    for block in idle:
+      mine = {lane: given[lane] for lane in block.lanes if lane in given}
+      if mine:
+        block.prefill(mine)

@@ -200,7 +200,7 @@ def vacant(state: State) -> State:
     state,
     waiting=np.zeros(state.waiting.shape, bool),
     running=np.zeros(state.running.shape, bool),
-    preempted=np.int32(0),
+    preempted=np.zeros(state.preempted.shape, np.int32),
   )
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lrm_jax.models.transformer import ABSENT
+from lrm_jax.models.output_head import ABSENT
 from lrm_jax.sampler.truncation_rules import Rules
 from lrm_jax.structs import Array
 

@@ -10,7 +10,7 @@ import safetensors.numpy
 from lrm_jax import jsonl
 from lrm_jax.checkpoints import huggingface, peft_layout
 from lrm_jax.models import lora as lora_lib
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head
 from lrm_jax.models.lora import Lora
 from tests import bits
 from tests.checkpoints.hf_models import FIXTURES, refusal
@@ -327,7 +327,7 @@ def compute(config, params, rows):
   """Logits `[tokens, V]` of packed sequences."""
   tokens, at, segments = tiny.pack([rows], sum(map(len, rows)))
   hidden, _ = tiny.apply(config, params, tokens, at, segments)
-  return np.asarray(transformer.logits(config, params, hidden))[0]
+  return np.asarray(output_head.logits(config, params, hidden))[0]
 
 
 @pytest.mark.parity

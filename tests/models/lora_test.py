@@ -9,7 +9,7 @@ import pytest
 
 from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.config import Experts
 from lrm_jax.models.lora import Lora
 from tests import bits
@@ -177,7 +177,7 @@ def loss_of(params):
   (row,) = tiny.sequences([12])
   tokens, positions, segments = tiny.pack([[row]], 12)
   hidden, _ = transformer.apply(CONFIG, params, tokens, positions, segments)
-  logp, _ = transformer.token_logp(
+  logp, _ = output_head.token_logp(
     CONFIG, params, hidden[:, :-1], tokens[:, 1:]
   )
   return -logp.mean()

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.sampler.engine import Sampler
 from tests.models import tiny
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-4  # largest difference of two logits of order one
 
 def compute(config, params, tokens, positions, segment_ids):
   hidden, _ = tiny.apply(config, params, tokens, positions, segment_ids)
-  return np.asarray(transformer.logits(config, params, hidden))
+  return np.asarray(output_head.logits(config, params, hidden))
 
 
 def compute_padded(config, params, ids, mask):
@@ -145,7 +145,7 @@ def gradient_errors(theirs, config, params, row, directory) -> dict[str, float]:
 
   def loss(params):
     hidden, _ = transformer.apply(config, params, *tiny.pack([[row]], len(row)))
-    logp, _ = transformer.token_logp(
+    logp, _ = output_head.token_logp(
       config, params, hidden[:, :-1], jnp.asarray(row)[None, 1:]
     )
     return -logp.mean()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrm_jax.models import paged, transformer
+from lrm_jax.models import output_head, paged, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.rope import Rope
 from lrm_jax.sampler import decode, slots
@@ -69,7 +69,7 @@ def pack(rows, width):
 def forced_logits(config, params, sequence, width):
   """`[S, V]` teacher-forced logits of one sequence in a row of its own."""
   hidden, _ = apply(config, params, *pack([[sequence]], width))
-  return np.asarray(transformer.logits(config, params, hidden[0]))[
+  return np.asarray(output_head.logits(config, params, hidden[0]))[
     : len(sequence)
   ]
 
@@ -141,5 +141,5 @@ def _feed(config, params, turned, prompt, length, fed):
       tokens=state.tokens + layout.round_tokens,
     )
   hidden = jnp.stack(found[: 1 + steps])
-  scores = transformer.decode_logits(config, turned, hidden)
+  scores = output_head.decode_logits(config, turned, hidden)
   return scores.reshape(1 + steps, batch, group, -1)

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head
 from tests.models import tiny
 
 N, T = 3, 5
 
 
 def dense(config, params, hidden, targets, temperature=1.0):
-  scores = transformer.logits(config, params, hidden) / temperature
+  scores = output_head.logits(config, params, hidden) / temperature
   law = jax.nn.log_softmax(scores, axis=-1)
   logp = jnp.take_along_axis(law, targets[..., None], axis=-1)[..., 0]
   return logp, -jnp.sum(jnp.exp(law) * law, axis=-1)
@@ -39,7 +39,7 @@ def make(tied=True):
 def test_values_are_dense(chunk, temperature):
   config, params, hidden, targets = make()
   found = jax.jit(
-    lambda t: transformer.token_logp(
+    lambda t: output_head.token_logp(
       config, params, hidden, targets, temperature=t, chunk=chunk
     )
   )(temperature)
@@ -63,7 +63,7 @@ def test_gradients_are_dense(tied):
   gradient = lambda run: jax.jit(
     jax.grad(functools.partial(total, run), argnums=(0, 1))
   )(params, hidden)
-  found = gradient(functools.partial(transformer.token_logp, chunk=4))
+  found = gradient(functools.partial(output_head.token_logp, chunk=4))
   expected = gradient(dense)
   head = 'embedding' if tied else 'head'
   assert float(jnp.abs(expected[0][head]).max()) > 0.1
@@ -80,7 +80,7 @@ def test_literals():
   config = tiny.make_config(vocab_size=2, d_model=2)
   params = {'embedding': jnp.array([[0.0, 5.0], [np.log(3), 5.0]])}
   hidden = jnp.array([[1.0, 0.0]] * 2)
-  logp, entropy = transformer.token_logp(
+  logp, entropy = output_head.token_logp(
     config, params, hidden, jnp.array([0, 1])
   )
   np.testing.assert_allclose(logp, np.log([0.25, 0.75]), rtol=1e-6)
@@ -94,7 +94,7 @@ def test_a_certain_token_is_finite():
   params = {'embedding': jnp.array([[1e4], [-1e4]])}
 
   def total(hidden):
-    logp, entropy = transformer.token_logp(
+    logp, entropy = output_head.token_logp(
       config, params, hidden, jnp.array([0, 1])
     )
     return jnp.sum(logp + entropy), (logp, entropy)
@@ -123,6 +123,6 @@ def test_no_array_of_tokens_by_vocabulary():
     return compiled.memory_analysis().temp_size_in_bytes
 
   whole = tokens * vocab * 4
-  chunked = functools.partial(transformer.token_logp, chunk=128)
+  chunked = functools.partial(output_head.token_logp, chunk=128)
   assert temporaries(chunked) < whole / 2
   assert temporaries(dense) > whole  # so the number measures what it should

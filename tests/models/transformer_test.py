@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from tests.models import tiny
 
 
@@ -23,7 +23,7 @@ def loss_and_gradient(config, params, tokens, positions, segments, weights):
 
   def loss(params):
     hidden, _ = transformer.apply(config, params, tokens, positions, segments)
-    logp, _ = transformer.token_logp(
+    logp, _ = output_head.token_logp(
       config, params, hidden[:, :-1], tokens[:, 1:]
     )
     inside = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
@@ -128,7 +128,7 @@ def test_cached_decoding_is_teacher_forcing(model):
     for response in group
   ]
   hidden, _ = tiny.apply(config, params, *tiny.pack([[r] for r in rows], 13))
-  expected = np.asarray(transformer.logits(config, params, hidden))
+  expected = np.asarray(output_head.logits(config, params, hidden))
   for n, row in enumerate(rows):
     b, g = divmod(n, 3)
     start = len(prompts[b]) - 1
@@ -179,10 +179,10 @@ def test_bfloat16_is_close(model):
   for x in (hidden, kept.keys, kept.values):
     assert x.dtype == jnp.bfloat16
   targets = jnp.asarray(row)[None, 1:]
-  logp, entropy = transformer.token_logp(half, params, hidden[:, :-1], targets)
+  logp, entropy = output_head.token_logp(half, params, hidden[:, :-1], targets)
   assert logp.dtype == entropy.dtype == jnp.float32
   exact, _ = tiny.apply(config, params, *inputs)
-  expected, _ = transformer.token_logp(config, params, exact[:, :-1], targets)
+  expected, _ = output_head.token_logp(config, params, exact[:, :-1], targets)
   # Four bfloat16 roundings of 2^-9 a layer on logits that reach 5.
   assert 1e-6 < float(jnp.abs(logp - expected).max()) < 0.1
 

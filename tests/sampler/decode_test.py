@@ -9,7 +9,7 @@ import pytest
 
 from lrm_jax import rng
 from lrm_jax.compilation import CompileWatch
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.sampler import engine
 from tests import tiny
 
@@ -71,10 +71,10 @@ def _forward(params, tokens, positions, targets, temperature, score):
   ones = jax.numpy.ones_like(tokens)
   hidden, _ = transformer.apply(CONFIG, params, tokens, positions, ones)
   if score:
-    return transformer.token_logp(
+    return output_head.token_logp(
       CONFIG, params, hidden, targets, temperature=temperature
     )[0]
-  return transformer.logits(CONFIG, params, hidden)
+  return output_head.logits(CONFIG, params, hidden)
 
 
 def _teacher_forced(out, temperature=1.0, score=True):

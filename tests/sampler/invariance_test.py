@@ -10,7 +10,7 @@ import pytest
 
 from lrm_jax import rng
 from lrm_jax.compilation import CompileWatch
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.cache import PAGE
 from lrm_jax.sampler import engine, lane, run, slots
 from tests import tiny
@@ -171,7 +171,7 @@ def test_the_law_is_that_of_the_model():
     at = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
     ones = np.ones_like(at)
     hidden, _ = transformer.apply(CONFIG, params, tokens, at, ones)
-    return transformer.token_logp(
+    return output_head.token_logp(
       CONFIG, params, hidden[:, :-1], tokens[:, 1:]
     )[0]
 
@@ -186,10 +186,10 @@ def test_the_law_is_that_of_the_model():
 def test_prompts_that_are_not_shared():
   """Each sample on its own, with its own copy of the prompt."""
   sampler = _sampler()
-  lanes = sampler._start(_params())
+  blocks = sampler._start(_params())
   names = rng.name_hashes([f'problem-{row}' for row in range(N)])
   keys = rng.sample_keys(rng.stream(0, 'invariance'), names, SAMPLES)
-  going = run.Run(lanes, SAMPLES)
+  going = run.Run(blocks, SAMPLES)
   for row, g in np.ndindex(N, SAMPLES):
     request = lane.Request(row * SAMPLES + g, keys[row, g], int(CAPS[row]), 1.0)
     going.submit(_prompts()[row, : LENGTH[row]], [request])

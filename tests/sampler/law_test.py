@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lrm_jax import rng
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.sampler import closing, engine, truncation
 from lrm_jax.sampler.stops import Stops
 from lrm_jax.sampler.truncation_rules import Rules
@@ -79,7 +79,7 @@ def _forward():
   def scores(ids):
     at = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
     hidden, _ = transformer.apply(CONFIG, params, ids, at, jnp.ones_like(ids))
-    return transformer.logits(CONFIG, params, hidden)
+    return output_head.logits(CONFIG, params, hidden)
 
   return scores
 

@@ -13,7 +13,7 @@ import pytest
 
 from lrm_jax import rng
 from lrm_jax.errors import UserError
-from lrm_jax.models import transformer
+from lrm_jax.models import output_head, transformer
 from lrm_jax.sampler import engine
 from tests import tiny
 
@@ -72,11 +72,11 @@ def test_the_law_is_that_of_the_ids_that_exist():
   params = tempting()
   # Of smaller scores, rounded less.
   hidden = hidden_of(params) / 8
-  scores = np.asarray(transformer.logits(CONFIG, params, hidden), np.float64)
+  scores = np.asarray(output_head.logits(CONFIG, params, hidden), np.float64)
   scores = scores[..., :USED]
   law = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
   expected = np.take_along_axis(law, IDS[..., None], axis=-1)[..., 0]
-  logp, entropy = transformer.token_logp(MASKED, params, hidden, IDS)
+  logp, entropy = output_head.token_logp(MASKED, params, hidden, IDS)
   np.testing.assert_allclose(logp, expected, atol=1e-5)
   np.testing.assert_allclose(
     entropy, -(np.exp(law) * law).sum(axis=-1), atol=1e-5
@@ -87,7 +87,7 @@ def test_padding_gets_no_gradient():
   hidden = hidden_of(PARAMS)
 
   def loss(params):
-    logp, entropy = transformer.token_logp(MASKED, params, hidden, IDS)
+    logp, entropy = output_head.token_logp(MASKED, params, hidden, IDS)
     return jnp.sum(logp) + jnp.sum(entropy)
 
   slope = jax.grad(loss)(PARAMS)['embedding']
@@ -100,7 +100,7 @@ def test_any_temperature_leaves_padding_out(temperature):
   found = generate(MASKED, tempting(), temperature=temperature)
   assert found.response_ids.max() < USED
   assert np.isfinite(found.logp).all()
-  _, entropy = transformer.token_logp(
+  _, entropy = output_head.token_logp(
     MASKED, PARAMS, hidden_of(PARAMS), IDS, temperature=temperature
   )
   assert np.isfinite(entropy).all() and entropy.max() < np.log(USED) + 1e-3

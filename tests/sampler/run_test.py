@@ -41,8 +41,8 @@ _GROUPS = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(groups=_GROUPS)
 def test_each_request_is_answered_once_and_nothing_leaks(groups):
-  lanes = SAMPLER._start(PARAMS)
-  going = run.Run(lanes, SAMPLES)
+  blocks = SAMPLER._start(PARAMS)
+  going = run.Run(blocks, SAMPLES)
   caps, taken_back, waiting = {}, set(), []
   for tokens, wanted, after, unwanted in groups:
     requests = []
@@ -79,15 +79,15 @@ def test_each_request_is_answered_once_and_nothing_leaks(groups):
     assert 1 <= len(done.ids) <= caps[index]
     assert done.ended == (done.ids[-1] == EOS)
     assert done.ended or len(done.ids) == caps[index]
-  for each in lanes:
+  for each in blocks:
     _assert_nothing_is_left(each)
-  SAMPLER._states = [each.state for each in lanes]
+  SAMPLER._states = [each.state for each in blocks]
 
 
 def test_groups_that_wait_for_room_are_taken_back():
   """More than the lanes hold: those in the queue go as others do."""
-  lanes = SAMPLER._start(PARAMS)
-  going = run.Run(lanes, SAMPLES)
+  blocks = SAMPLER._start(PARAMS)
+  going = run.Run(blocks, SAMPLES)
   prompt = np.full(90, 7, np.int32)
   count = 40
   for i in range(count):
@@ -102,24 +102,26 @@ def test_groups_that_wait_for_room_are_taken_back():
       assert len(going._waiting) > 10
       going.cancel(unwanted)
   assert answers == set(range(2 * count)) - unwanted
-  for each in lanes:
+  for each in blocks:
     _assert_nothing_is_left(each)
-  SAMPLER._states = [each.state for each in lanes]
+  SAMPLER._states = [each.state for each in blocks]
 
 
-def _assert_nothing_is_left(each):
+def _assert_nothing_is_left(block):
   layout = SAMPLER.layout
-  assert each.load == 0
+  (each,) = block.lanes
+  assert each.load == block.load == 0
   assert sorted(each._free_pages) == list(range(layout.prompt_pages))
   assert sorted(each._free_prompts) == list(range(layout.prompts))
   held = len(each._free_rows) + len(each._cancelled)
   assert held == layout.requests
   assert len(set(each._free_rows)) == len(each._free_rows)
   # A last chunk has let go of what ended in the one before.
-  each.advance()
-  assert not np.asarray(each.state.running).any()
-  assert not np.asarray(each.state.waiting).any()
-  free = slots._is_free(layout, slots._keep(each.state, each.state.running))
+  block.advance()
+  state = block.state
+  assert not np.asarray(state.running).any()
+  assert not np.asarray(state.waiting).any()
+  free = slots._is_free(layout, slots._keep(state, state.running))
   assert np.asarray(free).all()
 
 
@@ -131,8 +133,8 @@ def test_more_samples_than_readers_are_refused():
 
 
 def test_groups_wait_for_the_lane_that_is_through_first():
-  lanes = SAMPLER._start(PARAMS)
-  going = run.Run(lanes, SAMPLES)
+  blocks = SAMPLER._start(PARAMS)
+  going = run.Run(blocks, SAMPLES)
   for first in range(0, 24, SAMPLES):
     going.submit(
       np.full(9, 7, np.int32),
@@ -141,12 +143,12 @@ def test_groups_wait_for_the_lane_that_is_through_first():
         for i in range(SAMPLES)
       ],
     )
-  going._hand_out(lanes)
+  going._hand_out(blocks)
   # Of each, three decode and two or more wait: groups stay together.
-  assert [each.load for each in lanes] == [6, 6]
+  assert [each.load for each in blocks] == [6, 6]
   assert sum(len(group.requests) for group in going._waiting) == 12
   # Where many end at a time, more have to be there.
-  lanes[1]._ended = 4
-  going._hand_out(lanes)
-  assert [each.load for each in lanes] == [6, 12]
+  blocks[1].lanes[0]._ended = 4
+  going._hand_out(blocks)
+  assert [each.load for each in blocks] == [6, 12]
   assert {done.index for done in going} == set(range(24))

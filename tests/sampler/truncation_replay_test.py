@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrm_jax.models.transformer import ABSENT
+from lrm_jax.models.output_head import ABSENT
 from lrm_jax.sampler import truncation
 from lrm_jax.sampler.truncation_rules import Rules
 from tests.sampler import truncation_cases as cases

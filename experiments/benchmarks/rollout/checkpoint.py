@@ -28,7 +28,7 @@ import tokenizers
 from lrm_jax import assets, jsonl, rng
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.data import prompts, sources
-from lrm_jax.models import presets, transformer
+from lrm_jax.models import output_head, presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.tokenization import base
@@ -179,7 +179,7 @@ def teacher_forced(config: ModelConfig, params, rows: np.ndarray) -> np.ndarray:
   def forward(params):
     at = jnp.broadcast_to(jnp.arange(rows.shape[1]), rows.shape)
     hidden, _ = transformer.apply(config, params, rows, at, jnp.ones_like(at))
-    return transformer.logits(config, params, hidden)
+    return output_head.logits(config, params, hidden)
 
   return np.asarray(forward(params), np.float64)
 

@@ -1,0 +1,56 @@
+"""Evaluations of a training run: WORKDIR/evaluation/NAME.json."""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+from lrm_jax import distributed
+from lrm_jax import workdir as run_folder
+from lrm_jax.evaluation import evaluator, scores
+from lrm_jax.experiment import Experiment
+
+
+def evaluate(
+  experiment: Experiment, workdir: pathlib.Path, name: str, step: int
+) -> dict[str, Any]:
+  """Evaluates the policy of `step`, once.
+
+  A run that is started again reads evaluation/NAME.json, unless that was
+  written at another step (the run has been made longer since).
+  """
+  path = workdir / 'evaluation' / f'{name}.json'
+  stored = distributed.from_main(lambda: read(path))
+  if stored is not None and stored['step'] == step:
+    return stored
+  config = experiment.config
+  began = time.time()
+  rollouts = evaluator.evaluate(
+    experiment.eval_collector,
+    experiment.params,
+    experiment.eval_problems,
+    cap=config.eval.max_tokens,
+    seed=config.seed,
+    temperature=config.eval.temperature,
+    target=config.eval.target,
+    description=f'evaluate {name}',
+  )
+  summary = scores.summarize(rollouts) | {
+    'step': step,
+    'seconds': time.time() - began,
+    'accuracy_se': scores.accuracy_standard_error(rollouts),
+    'by_level': scores.by_level(experiment.eval_problems, rollouts),
+  }
+
+  def write() -> dict[str, Any]:
+    path.parent.mkdir(exist_ok=True)
+    run_folder.write_summary(path, summary)
+    # As a later start will read it: what is not finite is None.
+    return read(path)
+
+  return distributed.from_main(write)
+
+
+def read(path: pathlib.Path) -> dict[str, Any] | None:
+  """What `evaluate` wrote there; None if it did not."""
+  return json.loads(path.read_text('utf-8')) if path.exists() else None

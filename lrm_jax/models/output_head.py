@@ -1,0 +1,124 @@
+"""The output head: from hidden states to logits and log-probabilities.
+
+  logits(config, params, hidden)                -> [..., V]
+  token_logp(config, params, hidden, targets)   -> logp, entropy
+
+Log-probabilities come a chunk of tokens at a time.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from lrm_jax import mesh
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.models.transformer import PRECISION, Params, Turned
+from lrm_jax.structs import Array
+
+# Logit of an id that does not exist. Finite at any temperature from 1e-15 on,
+# so that 0 times it is 0; no probability is left of it up to 1e15.
+ABSENT = -1e20
+
+
+def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
+  """`[..., D]` -> `[..., V]` float32, multiplied in `logits_dtype`.
+
+  Rows of the embedding that are padding get a probability of 0.
+  """
+  return _logits(config, _head(config, params), hidden)
+
+
+def decode_logits(config: ModelConfig, turned: Turned, hidden: Array) -> Array:
+  """`logits` of what `decode` returned."""
+  return _logits(config, turned.head.T, hidden)
+
+
+def _logits(config: ModelConfig, head: Array, hidden: Array) -> Array:
+  with jax.default_matmul_precision(PRECISION):
+    out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
+  out = out.astype(jnp.float32)
+  if config.logits_softcap:
+    out = config.logits_softcap * jnp.tanh(out / config.logits_softcap)
+  if config.used_vocab:
+    exists = jnp.arange(config.vocab_size) < config.used_vocab
+    out = jnp.where(exists, out, ABSENT)
+  return out
+
+
+def token_logp(
+  config: ModelConfig,
+  params: Params,
+  hidden: Array,
+  targets: Array,
+  *,
+  temperature: float | Array = 1.0,
+  chunk: int = 256,
+) -> tuple[Array, Array]:
+  """Log softmax(logits / temperature)[target], a chunk of tokens at a time.
+
+  No array of size N * T * V exists, forward or backward: each chunk's logits
+  are recomputed in the backward pass, which holds some four arrays of
+  chunk * V at a time.
+
+  Args:
+    config: the architecture.
+    params: the parameters; gradients flow to the head and to `hidden`.
+    hidden: `[..., D]`.
+    targets: `[...]` int32.
+    temperature: positive scalar, the one the sampler used.
+    chunk: tokens per chunk, those of all devices together.
+
+  Returns:
+    (logp, entropy), each `[...]` float32 in nats: of the targets, and of the
+    whole next-token law.
+  """
+  # Each device goes through its own tokens: chunks of all of them would be one
+  # device's after the other's. The head is brought to all devices once, and so
+  # is its gradient summed.
+  tokens = ('rows', 'places')[: targets.ndim]
+  head = {k: params[k] for k in ('embedding', 'head') if k in params}
+  whole = jax.tree.map(lambda _: (), head)
+  own = mesh.per_device(
+    functools.partial(_token_logp, config, chunk),
+    (whole, (*tokens, None), tokens, ()),
+    (tokens, tokens),
+  )
+  return own(head, hidden, targets, jnp.float32(temperature))
+
+
+def _token_logp(config, chunk, head, hidden, targets, temperature):
+  """`token_logp` of the tokens of one device."""
+  count = math.prod(targets.shape)
+  chunk = max(1, chunk // mesh.hands())
+  chunks = -(-count // chunk)
+  size = -(-count // chunks)  # even chunks waste less padding
+  pad = chunks * size - count
+  flat = jnp.pad(hidden.reshape(count, -1), ((0, pad), (0, 0)))
+  wanted = jnp.pad(targets.reshape(count), (0, pad))
+
+  # The head is an argument, so its gradient is summed over the chunks.
+  @jax.checkpoint
+  def one_chunk(weights, inputs):
+    states, ids = inputs
+    scores = logits(config, weights, states) / temperature
+    scores = mesh.constrain(scores, None, 'vocab')
+    log_total = jax.nn.logsumexp(scores, axis=-1)
+    chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
+    expected = jnp.sum(jnp.exp(scores - log_total[:, None]) * scores, axis=-1)
+    return weights, (chosen - log_total, log_total - expected)
+
+  _, (logp, entropy) = jax.lax.scan(
+    lambda _, inputs: (None, one_chunk(head, inputs)[1]),
+    None,
+    (flat.reshape(chunks, size, -1), wanted.reshape(chunks, size)),
+  )
+  restore = lambda x: x.reshape(-1)[:count].reshape(targets.shape)
+  return restore(logp), restore(entropy)
+
+
+def _head(config: ModelConfig, params: Params) -> Array:
+  if config.tie_embeddings:
+    return params['embedding'].T
+  return params['head']

@@ -1,0 +1,131 @@
+"""The jitted functions of one RL step, beside those of the sampler."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from lrm_jax import ahead, train_step
+from lrm_jax import policy as policy_lib
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import advantages, revisions
+from lrm_jax.objectives import targets as target_parts
+from lrm_jax.objectives.recipe import Recipe
+from lrm_jax.structs import Array, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+  """The jitted functions of one step, in the order of their use.
+
+  Attributes:
+    target: `key, hashes [B], cap -> [B]`.
+    revision: `rollouts -> start, stop`, both `[B, G]`.
+    observe: `rollouts, memory -> memory`, of the monitor's samples.
+    shape: `rollouts, memory -> reward, keep, memory`.
+    credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
+    score: `params, packed, mask -> logp [B, G, T]`.
+    update: `state, ref_params, packed, targets, frozen -> state, metrics`.
+    combine: `trained, frozen -> params`, the policy of a state.
+  """
+
+  target: Callable[..., Any]
+  revision: Callable[..., Any]
+  observe: Callable[..., Any]
+  shape: Callable[..., Any]
+  credit: Callable[..., Any]
+  score: Callable[..., Any]
+  update: ahead.Ahead
+  combine: Callable[..., Any]
+
+
+def make_programs(
+  config: ModelConfig,
+  recipe: Recipe,
+  optimizer: optax.GradientTransformation,
+  *,
+  temperature: float,
+  chunk: int,
+  load_balance: float = 0.0,
+  combine: Callable[..., Any] = policy_lib.whole,
+  mesh: Mesh | None = None,
+) -> Programs:
+  """The programs of a model and a recipe; see `train_step.make_update`."""
+  return Programs(
+    target=make_target(recipe),
+    revision=make_revision(recipe),
+    observe=jax.jit(recipe.observe),
+    shape=make_shape(recipe),
+    credit=make_credit(recipe),
+    score=train_step.make_score(
+      config, temperature=temperature, chunk=chunk, mesh=mesh
+    ),
+    update=ahead.Ahead(
+      train_step.make_update(
+        config,
+        recipe,
+        optimizer,
+        temperature=temperature,
+        chunk=chunk,
+        load_balance=load_balance,
+        combine=combine,
+        mesh=mesh,
+      )
+    ),
+    combine=combine,
+  )
+
+
+def make_target(recipe: Recipe) -> Callable[..., Array]:
+  """`target(key, hashes [B], cap) -> [B]`, one random key per problem."""
+  if recipe.target.func is target_parts.no_target:
+    # Nothing to compile.
+    return lambda key, hashes, cap: np.zeros(len(hashes), np.int32)
+
+  @jax.jit
+  def target(key: Array, hashes: Array, cap: Array):
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, hashes)
+    return recipe.target(keys, cap)
+
+  return target
+
+
+def make_revision(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
+  """`revision(rollouts) -> start, stop`, both `[B, G]`."""
+  if recipe.revision.func is revisions.unrevised:
+    # Nothing to compile.
+    return lambda rollouts: (np.zeros_like(rollouts.length),) * 2
+  return jax.jit(recipe.revision)
+
+
+def make_shape(recipe: Recipe) -> Callable[..., Any]:
+  """`shape(rollouts, memory) -> reward [B, G], keep [B, G], memory`."""
+
+  @jax.jit
+  def shape(rollouts: Rollouts, memory: Any):
+    reward, memory = recipe.reward(rollouts, memory)
+    return reward, recipe.selection(rollouts, reward), memory
+
+  return shape
+
+
+def make_credit(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
+  """`credit(reward, keep, rollouts) -> advantage, mask`, both `[B, G, T]`.
+
+  The mask that comes back is 1 on the tokens of kept samples.
+  """
+
+  @jax.jit
+  def credit(reward: Array, keep: Array, rollouts: Rollouts):
+    mask = jnp.asarray(rollouts.mask) * keep[..., None]
+    advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
+    for bonus in recipe.bonuses:
+      advantage = advantage + bonus.function(rollouts, mask)
+    return advantage, mask
+
+  return credit

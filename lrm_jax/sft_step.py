@@ -1,0 +1,80 @@
+"""The jitted supervised step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jax.sharding import Mesh
+
+from lrm_jax import mesh as mesh_lib
+from lrm_jax import packing, policy, rng, sharding
+from lrm_jax.models import feed_forward, output_head, positions, transformer
+from lrm_jax.models.config import ModelConfig
+from lrm_jax.structs import Array, TrainState
+
+
+def make_places(
+  config: ml_collections.ConfigDict,
+) -> Callable[[packing.Rows, Array], Array]:
+  """`places(rows, step) -> [R, S]`: the positions that rows are trained at.
+
+  Those of their tokens or, with a `position_limit`, a random subset of 0 ..
+  limit - 1 for each sequence, so that the model meets positions beyond them.
+  """
+  limit = config.position_limit
+  if not limit:
+    return lambda rows, step: rows.positions
+
+  def places(rows: packing.Rows, step: Array) -> Array:
+    key = jax.random.fold_in(rng.stream(config.seed, 'positions'), step)
+    return positions.randomised(key, rows.segment_ids, limit)
+
+  return places
+
+
+def make_step(
+  model: ModelConfig,
+  optimizer: optax.GradientTransformation,
+  places: Callable[[packing.Rows, Array], Array],
+  combine: Callable[..., Any] = policy.whole,
+  load_balance: float = 0.0,
+  mesh: Mesh | None = None,
+):
+  """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
+
+  The state is donated; see `policy.Parts` for `frozen` and `combine`.
+  loss = sum of -log p(token) over response tokens / their number, in nats,
+  plus `load_balance` times `feed_forward.load_balance` of all tokens.
+  """
+
+  def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
+    params = combine(trained, frozen)
+    hidden, kept = transformer.apply(
+      model, params, rows.tokens, at, rows.segment_ids
+    )
+    # Position i predicts token i + 1. The last column's target would be the
+    # row's own first token, a prompt token, whose mask is 0.
+    targets = jnp.roll(rows.tokens, -1, axis=-1)
+    weights = jnp.roll(mask, -1, axis=-1)
+    logp, _ = output_head.token_logp(model, params, hidden, targets, chunk=4096)
+    loss = -jnp.sum(logp * weights) / jnp.sum(weights)
+    if load_balance:
+      loads = feed_forward.loads(kept.routing, model.experts.used)
+      loss += load_balance * feed_forward.load_balance(loads, kept.routing)
+    return loss
+
+  def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
+    at = places(rows, state.step)
+    loss, grads = jax.value_and_grad(loss_of)(
+      state.params, frozen, rows, at, mask
+    )
+    grads = sharding.constrain(grads, slots=True)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = sharding.constrain(optax.apply_updates(state.params, updates))
+    opt_state = sharding.constrain(opt_state, slots=True)
+    return TrainState(state.step + 1, params, opt_state), loss
+
+  return jax.jit(mesh_lib.divided(mesh, step), donate_argnums=0)

@@ -1,0 +1,122 @@
+"""Three RL steps on meshes: the same samples, losses and parameters."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from lrm_jax import jsonl
+from tests import mesh_run
+
+METHODS = ('grpo', 'dler', 'drpo')
+# Of 8 devices.
+MESHES = {
+  'data': {'data': 8, 'fsdp': 1},
+  'fsdp': {'fsdp': 8},
+  'zero': {'data': 2, 'fsdp': 4},
+  'tensor': {'fsdp': 4, 'tensor': 2},
+  'context': {'data': 2, 'fsdp': 1, 'tensor': 2, 'context': 2},
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp('meshes')
+  mesh_run.write_model(path / 'model')
+  return path
+
+
+def job(folder: pathlib.Path, method: str, name: str, **changes) -> dict:
+  return {
+    'method': method,
+    'mesh': {},
+    'steps': 3,
+    'model': str(folder / 'model'),
+    'workdir': str(folder / method / name),
+  } | changes
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+  """On one device."""
+  mesh_run.run([job(folder, m, 'alone') for m in METHODS], folder, devices=1)
+  return {method: found(folder / method / 'alone') for method in METHODS}
+
+
+def found(workdir: pathlib.Path) -> tuple[dict, list, list]:
+  """Parameters, metrics and samples of a run."""
+  with np.load(workdir / 'params.npz') as stored:
+    params = dict(stored)
+  samples = [
+    jsonl.read_rows(path)
+    for path in sorted((workdir / 'rollouts').glob('*.jsonl.gz'))
+  ]
+  return params, jsonl.read_rows(workdir / 'metrics.jsonl'), samples
+
+
+def assert_same(workdir, expected):
+  params, rows, samples = found(workdir)
+  own_params, own_rows, own_samples = expected
+  assert len(samples) == len(own_samples) == 3
+  for mine, other in zip(sum(samples, []), sum(own_samples, []), strict=True):
+    for name in ('id', 'sample', 'response_ids', 'correct', 'reward'):
+      assert mine[name] == other[name]
+    np.testing.assert_allclose(mine['logp'], other['logp'], atol=1e-5)
+  for row, other in zip(rows, own_rows, strict=True):
+    assert row['loss'] == pytest.approx(other['loss'], rel=1e-5, abs=1e-6)
+    for name in ('grad_norm', 'entropy', 'trained_tokens', 'sampled_tokens'):
+      assert row[name] == pytest.approx(other[name], rel=1e-5), name
+  assert params.keys() == own_params.keys()
+  for name, leaf in own_params.items():
+    gap = np.linalg.norm(params[name] - leaf) / np.linalg.norm(leaf)
+    assert gap <= 1e-5, (name, gap)
+
+
+@pytest.fixture(scope='module')
+def divided(folder, alone):
+  jobs = [
+    job(folder, method, name, mesh=mesh)
+    for method in METHODS
+    for name, mesh in MESHES.items()
+  ]
+  mesh_run.run(jobs, folder, devices=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mesh', MESHES)
+@pytest.mark.parametrize('method', METHODS)
+def test_five_meshes(method, mesh, folder, divided, alone):
+  assert_same(folder / method / mesh, alone[method])
+
+
+@pytest.mark.slow
+def test_two_processes(folder, alone):
+  """Real ones, that meet over a port of this machine; four devices each."""
+  mesh = {'data': 2, 'fsdp': 2, 'tensor': 2}
+  mesh_run.run(
+    [job(folder, method, 'two', mesh=mesh) for method in METHODS],
+    folder,
+    devices=4,
+    processes=2,
+  )
+  for method in METHODS:
+    assert_same(folder / method / 'two', alone[method])
+
+
+@pytest.mark.slow
+def test_saved_on_one_mesh_and_resumed_on_another(folder, alone):
+  before = job(folder, 'dler', 'moved', mesh=MESHES['tensor'], steps=2)
+  mesh_run.run(
+    [before, before | {'mesh': MESHES['zero'], 'steps': 3}], folder, devices=8
+  )
+  workdir = folder / 'dler' / 'moved'
+  assert_same(workdir, alone['dler'])
+  config = json.loads((workdir / 'config.json').read_text())['config']
+  assert config['mesh']['data'] == 2
+
+
+def test_the_model_of_these_runs_is_the_tiny_lrm(folder):
+  """Its second key/value head changes nothing."""
+  config = json.loads((folder / 'model' / 'config.json').read_text())
+  assert config['num_key_value_heads'] == 2
