@@ -31,8 +31,6 @@ class Block:
     self.state = programs.empty() if state is None else programs.vacate(state)
     self._layout, self._programs = layout, programs
     self._last: Trace | None = None
-    if state is None:
-      self._warm()
 
   @property
   def load(self) -> int:
@@ -73,8 +71,11 @@ class Block:
       for finished in lane.read(trace)
     ]
 
-  def _warm(self) -> None:
-    """Compiles every program: no later prompt has to wait for it."""
+  def warm(self) -> None:
+    """Compiles every program: no later prompt has to wait for it.
+
+    Of blocks side by side each would run all of it again.
+    """
     nobody = [[] for _ in self.lanes]
     for width in lane_lib.prefill_widths(self._layout.max_prompt):
       self._prefill(nobody, max(1, lane_lib.PREFILL_TOKENS // width), width)

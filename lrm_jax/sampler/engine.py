@@ -220,6 +220,8 @@ class Sampler:
       )
       for state in states
     ]
+    if states[0] is None:
+      blocks[0].warm()
     self._stats = [each.stats for block in blocks for each in block.lanes]
     return blocks
 

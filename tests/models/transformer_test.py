@@ -225,3 +225,27 @@ def test_parameters_are_as_asked(is_usual):
   assert ('head' in params) != is_usual
   assert ('bias' in params['layers']['attention']['q']) == is_usual
   assert 'bias' not in params['layers']['attention']['o']
+
+
+@pytest.mark.parametrize('compute', ['float32', 'bfloat16'])
+def test_turned_parameters_give_the_same_rows(compute):
+  """What samples on an accelerator is not there in two layouts."""
+  config = tiny.make_config(tie_embeddings=False, compute_dtype=compute)
+  params = tiny.make_params(config)
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(0, config.vocab_size, (2, 7)).astype(np.int32)
+  at = np.broadcast_to(np.arange(7, dtype=np.int32), tokens.shape)
+  segments = (at < [[7], [4]]).astype(np.int32)
+  turned = jax.jit(transformer.turn, static_argnums=0)(config, params)
+  given = tokens, at, segments
+  hidden, kept = transformer.apply(config, params, *given)
+  other, own = transformer.apply_turned(config, turned, *given)
+  inside = segments > 0
+  tolerance = 1e-5 if compute == 'float32' else 0.05
+  wide = lambda x: np.asarray(x, np.float32)
+  for a, b in (
+    (wide(other)[inside], wide(hidden)[inside]),
+    (wide(own.keys)[:, inside], wide(kept.keys)[:, inside]),
+    (wide(own.values)[:, inside], wide(kept.values)[:, inside]),
+  ):
+    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
