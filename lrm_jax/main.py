@@ -106,6 +106,11 @@ def _run_recipe(name: str, args: list[str]) -> None:
     print(configuration.to_json(config))
   elif values.workdir is None:
     raise errors.UserError(f'--workdir is missing; e.g. {example}')
+  elif '://' in values.workdir:
+    raise errors.UserError(
+      f"--workdir='{values.workdir}' is an address, not a folder; mount the "
+      'bucket (gcsfuse) and give its folder'
+    )
   else:
     steps = _steps(values.profile)
     module = importlib.import_module(VERBS[name].module)

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.launch import launch
 
-COMMAND = ['train', '--config=configs/dler_r1_1p5b.py', '--workdir=gs://b/run']
+COMMAND = ['train', '--config=configs/dler_r1_1p5b.py', '--workdir=/mnt/run']
 VM = ['--name=dler', '--zone=us-west4-a', '--source=gs://b/lrm.tar.gz']
 
 

@@ -115,6 +115,13 @@ def test_recipe_gets_its_locked_config_and_workdir(
   assert not workdir.exists()  # the verb's own business
 
 
+def test_an_address_is_no_workdir(calls, config_file, capsys):
+  args = [f'--config={config_file}', '--workdir=gs://bucket/run']
+  assert main.main(['lrm', 'train', *args]) == 2
+  assert 'gcsfuse' in capsys.readouterr().err
+  assert calls == []
+
+
 def test_plain_verb_gets_its_flags_afresh_each_time(calls):
   assert main.main(['lrm', 'eval', '--model', 'a', '--n=2']) == 0
   assert main.main(['lrm', 'eval', '--model=b']) == 0

@@ -2,7 +2,7 @@
 
   python experiments/launch/launch.py vm --topology=v5e:4x4 --name=dler \
       --zone=us-west4-a --source=gs://bucket/lrm_jax.tar.gz -- \
-      train --config=configs/dler_r1_1p5b.py --workdir=gs://bucket/runs/dler
+      train --config=configs/dler_r1_1p5b.py --workdir=/mnt/bucket/runs/dler
 
 What stands behind `--` is the `lrm` command, the same on every host. With
 `--dry_run` the commands are printed and nothing is done. Needs `gcloud`, and
