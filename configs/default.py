@@ -3,6 +3,8 @@
 Other configs import this one and change a few lines. Lengths are in tokens.
 """
 
+import math
+
 from ml_collections import config_dict
 
 from configs import efficient
@@ -63,11 +65,18 @@ def get_config() -> config_dict.ConfigDict:
       groups=16,  # problems in a micro-batch at most
       load_balance=0.0,  # times the load-balance loss; for experts only
       logit_chunk=4096,  # tokens whose logits exist at a time
+      offload=(),  # kept in the host's memory: optimizer, reference
       logp_gap_limit=1e-4,  # nats; sampler against trainer, every step
+      max_skipped=5,  # updates in a row that are not finite end the run
       monitor_every=0,  # steps; for a recipe that observes a monitor
       monitor_problems=0,  # its size: the last ones of the training data
       checkpoint_every=50,  # steps
+      checkpoint_minutes=0.0,  # since the last one; 0: as long as it takes
       keep_checkpoints=2,  # the newest ones
+      keep_best=0,  # and those with the highest best_metric; 0: none for that
+      best_metric='accuracy',  # of the step's row in metrics.jsonl
+      keep_unverified=False,  # True: responses without a verdict are wrong ones
+      guards=(),  # of rewards/guards.py: their hits are graded wrong
       rollouts_every=1,  # steps; rollouts/step_NNNNNN.jsonl.gz; 0: never
     ),
     sampler=dict(  # of training and evaluation: the larger needs of both
@@ -76,6 +85,7 @@ def get_config() -> config_dict.ConfigDict:
       kv_tokens=0,  # room for keys and values; 0: as long as can be, all slots
       kv_dtype='compute',  # of stored ones: compute | bfloat16 | int8
       lanes=0,  # engines side by side; 0: one a core on a CPU, else one
+      tensor=1,  # devices that share a lane: its heads, widths and vocabulary
     ),
     stopping=dict(
       stop=(),  # texts that end a response, as its end-of-sequence token does
@@ -115,6 +125,19 @@ def get_config() -> config_dict.ConfigDict:
       eps=1e-8,  # added to its root
       weight_decay=0.0,  # times the learning rate, on matrices
       clip_norm=1.0,  # of the global gradient
+      spike_factor=0.0,  # times its usual norm: a bound; 0: none
+      spike_reset=False,  # a gradient that was bounded begins the moments anew
+    ),
+    sentinels=dict(  # checks beside those of every update; see `sentinels.py`
+      every=0,  # steps from one replay and look at the weights on; 0: never
+      patience=3,  # steps in a row beyond one limit that end the run
+      entropy_min=0.0,  # nats, a mean over trained tokens; 0: none
+      entropy_max=math.inf,  # likewise
+      kl_max=math.inf,  # nats a trained token, to the reference
+      tokens_min=0.0,  # of a sampled response, on average; 0: none
+      tokens_max=math.inf,  # likewise
+      truncated_max=1.0,  # share of sampled responses; 1: none
+      accuracy_min=0.0,  # of sampled responses; 0: none
     ),
   )
   config.objective = efficient.dler(cap=96)

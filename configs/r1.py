@@ -81,6 +81,8 @@ def r1(
   # worst from. A token in a wrong place is off by ten nats and more.
   config.train.logp_gap_limit = 2.0
   config.train.rollouts_every = 10
+  config.train.checkpoint_minutes = 20.0  # a machine may go at any time
+  config.sentinels.every = 50  # at the start too
   # 64 responses at a time: 62 GB of cache, at 33792 tokens of 28 KiB.
   config.sampler.slots = 64
   config.eval.problems = 0  # all

@@ -93,7 +93,10 @@ def get_config() -> config_dict.ConfigDict:
       eps=1e-8,  # adamw only
       weight_decay=0.0,
       clip_norm=1.0,
+      spike_factor=0.0,  # see `configs/default.py`
+      spike_reset=False,
     ),
+    max_skipped=5,  # updates in a row that are not finite end the run
     position_limit=0,  # draw training positions below this; 0: as they are
     load_balance=0.0,  # times the load-balance loss; for experts only
     checkpoint_every=500,  # steps

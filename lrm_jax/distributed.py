@@ -6,8 +6,11 @@ their programs would part; such a decision is one process's, and told to all.
 Of one process, every function here is the identity.
 """
 
+import inspect
 import json
 import os
+import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from lrm_jax import liveness, meeting
 from lrm_jax.errors import UserError
 
 # Variables of a launcher that has no other way to say it.
@@ -23,6 +27,8 @@ COORDINATOR, COUNT, INDEX = (
   'LRM_PROCESSES',
   'LRM_PROCESS',
 )
+# How long to wait for all processes at the start (seconds), and without it.
+START_TIMEOUT, DEFAULT_START_TIMEOUT = 'LRM_START_TIMEOUT', 300
 # Seconds after which a silent process is taken for dead.
 SILENCE = 30
 
@@ -45,7 +51,8 @@ def stated(environment: Mapping[str, str]) -> Processes | None:
   """What the variables say; None where they say nothing.
 
   Raises:
-    UserError: some of them are there and others not, or they are no numbers.
+    UserError: some of them are there and others not, or they are no numbers
+      or no address.
   """
   names = (COORDINATOR, COUNT, INDEX)
   values = [environment[name] for name in names if name in environment]
@@ -58,6 +65,7 @@ def stated(environment: Mapping[str, str]) -> Processes | None:
       f'{", ".join(names)}, a single one none'
     )
   coordinator, *numbers = values
+  meeting.split(coordinator)
   if not all(number.isdecimal() for number in numbers):
     raise UserError(
       f'{COUNT}={numbers[0]!r} and {INDEX}={numbers[1]!r} are numbers of '
@@ -71,49 +79,170 @@ def stated(environment: Mapping[str, str]) -> Processes | None:
   return Processes(coordinator, count, index)
 
 
-def is_cluster(environment: Mapping[str, str]) -> bool:
-  """Whether a launcher that JAX knows started several processes."""
-  tpu_hosts = environment.get('TPU_WORKER_HOSTNAMES', '').split(',')
-  tasks = (
-    environment.get('SLURM_NTASKS', '1'),
-    environment.get('OMPI_COMM_WORLD_SIZE', '1'),
-    environment.get('JOBSET_REPLICATED_JOB_REPLICAS', '1'),
-  )
-  return len(tpu_hosts) > 1 or any(n.isdecimal() and int(n) > 1 for n in tasks)
+def named_hosts(environment: Mapping[str, str]) -> list[str]:
+  """The hosts of a TPU slice, where variables name them, as in Kubernetes.
 
-
-def initialize(timeout: int = 300) -> None:
-  """Meets the other processes, if there are any; call it before all else.
-
-  They are found by `stated`, or by JAX: on TPU pods (metadata), Kubernetes,
-  SLURM and Open MPI.
-
-  Args:
-    timeout: seconds to wait for all of them.
+  The order is JAX's; before 0.12 it does not know the file.
 
   Raises:
-    UserError: they are not there in time; it names them where JAX does.
+    UserError: the file that should name them cannot be read.
   """
-  told = stated(os.environ)
-  if told is None and not is_cluster(os.environ):
-    return
-  who = {}
-  if told is not None:
-    who = {
-      'coordinator_address': told.coordinator,
-      'num_processes': told.count,
-      'process_id': told.index,
-    }
+  path = environment.get('TPU_PROCESS_ADDRESSES_PATH')
+  if path:
+    try:
+      return pathlib.Path(path).read_text(encoding='utf-8').strip().split(',')
+    except OSError as error:
+      raise UserError(
+        f'TPU_PROCESS_ADDRESSES_PATH={path!r}: {error.strerror}; it names a '
+        'file with the hosts of this slice'
+      ) from None
+  for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES'):
+    if environment.get(name):
+      return environment[name].split(',')
+  return []
+
+
+def is_cluster(environment: Mapping[str, str]) -> bool:
+  """Whether a launcher that JAX knows says that it started several processes.
+
+  What only the metadata server knows is in `is_pod`.
+  """
+  tasks = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE', 'MEGASCALE_NUM_SLICES')
+  numbers = [environment.get(name, '') for name in tasks]
+  return len(named_hosts(environment)) > 1 or any(
+    number.isdecimal() and int(number) > 1 for number in numbers
+  )
+
+
+def has_chips() -> bool:
+  """Whether JAX found TPU chips, and its library for them, in this machine."""
   try:
+    from jax._src import cloud_tpu_init
+  except ImportError:
+    return False
+  return getattr(cloud_tpu_init, 'running_in_cloud_tpu_vm', False)
+
+
+def is_pod(environment: Mapping[str, str]) -> bool:
+  """Whether this is one of several TPU VMs that make a slice.
+
+  Their metadata server knows. It is asked, through JAX, only where there are
+  chips that may be used, and no variable names the hosts.
+
+  Raises:
+    UserError: it does not answer. To go on alone would be a guess, and every
+      host would make it.
+  """
+  platforms = environment.get('JAX_PLATFORMS', '')
+  if (
+    named_hosts(environment)
+    or 'TPU_SKIP_MDS_QUERY' in environment
+    or (platforms and 'tpu' not in platforms.split(','))
+    or not has_chips()
+  ):
+    return False
+  try:
+    # An address and an index, so that JAX finds out the count alone.
+    found = detect('', 0, timeout=1)
+  except (OSError, ImportError, RuntimeError, ValueError) as error:
+    raise UserError(
+      'this machine has TPUs, and whether other hosts belong to it is not '
+      f'known: {error}; where it is alone, set TPU_WORKER_HOSTNAMES=localhost'
+    ) from None
+  return found is not None and found[1] not in (None, 1)
+
+
+def start_timeout(environment: Mapping[str, str]) -> int:
+  """Seconds to wait for all processes.
+
+  Raises:
+    UserError: the variable is no positive number of them.
+  """
+  if START_TIMEOUT not in environment:
+    return DEFAULT_START_TIMEOUT
+  text = environment[START_TIMEOUT]
+  if not re.fullmatch(r'[1-9]\d{0,5}', text):
+    raise UserError(
+      f'{START_TIMEOUT}={text!r} is no whole number of seconds from 1 to '
+      f'999999; without it, {DEFAULT_START_TIMEOUT}'
+    )
+  return int(text)
+
+
+def detect(
+  address: str | None, index: int | None, timeout: int
+) -> tuple[str | None, int | None, int | None] | None:
+  """JAX's answer: coordinator, count and index, each None if not known.
+
+  JAX has no public function for it; None where this one is not what it was.
+
+  Args:
+    address: of the coordinator, where it is known.
+    index: of this process, where it is known.
+    timeout: seconds to wait for the name of the coordinator.
+  """
+  try:
+    from jax._src.clusters import ClusterEnv
+
+    find = ClusterEnv.auto_detect_unset_distributed_params
+    signature = inspect.signature(find)
+    arguments = signature.bind(address, None, index, None, None, timeout)
+  except (ImportError, AttributeError, TypeError):
+    return None
+  found = find(*arguments.args)
+  return found[:3] if len(found) == 4 else None
+
+
+def detected(timeout: int) -> Processes | None:
+  """What JAX finds out from the launcher; None where it does not say so.
+
+  JAX then brings the processes together alone, and names none.
+
+  Raises:
+    RuntimeError: the launcher is known, but the coordinator is not.
+  """
+  found = detect(os.environ.get('JAX_COORDINATOR_ADDRESS'), None, timeout)
+  return None if found is None or None in found else Processes(*found)
+
+
+def initialize() -> None:
+  """Meets the other processes, if there are any; call it before all else.
+
+  They are found by `stated`, or by JAX: on TPU VMs (metadata) and TPUs in
+  Kubernetes (variables), under SLURM and Open MPI. From then on, `liveness`
+  ends this process when another one is lost.
+
+  Raises:
+    UserError: they are not there in time; it names them.
+  """
+  who, timeout = stated(os.environ), start_timeout(os.environ)
+  if who is None and not is_cluster(os.environ) and not is_pod(os.environ):
+    return
+  known = {}
+  try:
+    if who is None:
+      who = detected(timeout)
+    if who is not None and who.count == 1:
+      return
+    if who is not None:
+      connections = meeting.meet(*who, timeout)
+      liveness.start(connections, who.count, who.index)
+      known = {
+        'coordinator_address': who.coordinator,
+        'num_processes': who.count,
+        'process_id': who.index,
+      }
     jax.distributed.initialize(
-      **who,
+      **known,
       initialization_timeout=timeout,
       heartbeat_timeout_seconds=SILENCE,
     )
-  except (RuntimeError, ValueError) as error:
+  except UserError:
+    raise
+  except (OSError, ImportError, RuntimeError, ValueError) as error:
     raise UserError(
-      f'the processes of this run did not all come within {timeout} s: '
-      f'{error}; start every one of them, and let them reach the coordinator'
+      f'JAX does not connect the processes of this run: {error}; start every '
+      'one of them, and let them reach the coordinator'
     ) from None
 
 

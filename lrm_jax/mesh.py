@@ -8,6 +8,9 @@
 Axes of arrays have names, and RULES gives a name the axes of the mesh that
 divide it. Without a mesh, or on a mesh of one device, nothing here does
 anything, and programs are what they are without it.
+
+Lanes of a sampler have a mesh of their own, of LANE_AXES: `decode_sharding`
+has what is whose there, and `collectives` what they tell each other.
 """
 
 import contextlib
@@ -24,6 +27,7 @@ from lrm_jax import errors
 from lrm_jax.structs import Array
 
 AXES = ('data', 'fsdp', 'tensor', 'context', 'expert')
+LANE_AXES = ('lanes', 'tensor')
 
 RULES: dict[str, tuple[str, ...]] = {
   # Of activations: rows of tokens and places in them.
@@ -61,6 +65,8 @@ def make(
       the number of devices.
   """
   devices = jax.devices() if devices is None else devices
+  # Those of a process side by side: the last axes of the mesh stay within it.
+  devices = sorted(devices, key=lambda each: (each.process_index, each.id))
   stated = ', '.join(f'{name}={size}' for name, size in sizes.items())
   unknown = [name for name in sizes if name not in AXES]
   if unknown:
@@ -112,7 +118,6 @@ def divided(
 def current() -> AbstractMesh | None:
   """The mesh that divides the program that is traced now, if one does."""
   mesh = jax.sharding.get_abstract_mesh()
-  # Lanes of a sampler have one of their own.
   is_ours = mesh.axis_names == AXES
   return mesh if is_ours and mesh.size > 1 else None
 
@@ -122,18 +127,38 @@ def platform() -> str:
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.abstract_device is None:
     return jax.default_backend()
-  found = mesh.abstract_device.platform
-  return 'gpu' if found in ('cuda', 'rocm') else found
+  return _platform(mesh.abstract_device)
+
+
+def platform_of(mesh: Mesh | None) -> str:
+  """What programs on the mesh are for; without one, on the default device."""
+  if mesh is None:
+    return jax.default_backend()
+  return _platform(mesh.devices.flat[0])
+
+
+def _platform(device: Any) -> str:
+  return 'gpu' if device.platform in ('cuda', 'rocm') else device.platform
 
 
 def ways(name: str, mesh: Mesh | AbstractMesh) -> int:
   """In how many parts the mesh divides an axis of this name."""
-  return math.prod(mesh.shape[axis] for axis in RULES[name])
+  return math.prod(
+    mesh.shape[axis] for axis in RULES[name] if axis in mesh.shape
+  )
 
 
-def spec(*names: str | None) -> PartitionSpec:
-  """How axes of these names are divided; None is whole, as is no rule."""
-  return PartitionSpec(*map(_axes, names))
+def spec(
+  *names: str | None, mesh: Mesh | AbstractMesh | None = None
+) -> PartitionSpec:
+  """How axes of these names are divided; None is whole, as is no rule.
+
+  Args:
+    *names: of the axes of an array.
+    mesh: for one that lacks some of AXES.
+  """
+  known = AXES if mesh is None else mesh.axis_names
+  return PartitionSpec(*(_axes(name, known) for name in names))
 
 
 def constrain(x: Array, *names: str | None) -> Array:
@@ -187,6 +212,24 @@ def per_device(
   )
 
 
+def whole(x: Array, *names: str | None) -> Array:
+  """An argument of `per_device` that it has cut, brought together inside it.
+
+  The gradient is summed up where it is cut again, so that no device adds up
+  all of it.
+
+  Args:
+    x: what a device has of it.
+    names: of its axes, as `per_device` was told them.
+  """
+  if current() is None:
+    return x
+  for axis, name in enumerate(names):
+    if _by_hand(name) is not None:
+      x = jax.lax.all_gather(x, RULES[name], axis=axis, tiled=True)
+  return x
+
+
 def hands() -> int:
   """On how many parts of the work `per_device` is at work, from inside it."""
   mesh = current()
@@ -200,8 +243,12 @@ def _by_hand(name: str | None) -> str | None:
   return name if is_cut else None
 
 
-def _axes(name: str | None) -> str | tuple[str, ...] | None:
+def _axes(
+  name: str | None, known: Sequence[str]
+) -> str | tuple[str, ...] | None:
   if name is None or name not in RULES:
     return None
-  axes = RULES[name]
+  axes = tuple(axis for axis in RULES[name] if axis in known)
+  if not axes:
+    return None
   return axes[0] if len(axes) == 1 else axes

@@ -146,6 +146,18 @@ def constrain(tree: Any, *, slots: bool = False) -> Any:
   )
 
 
+def reduce(gradients: Any) -> Any:
+  """Gradients of a micro-batch, summed over devices, each with what it keeps.
+
+  For programs that are traced. Left to itself XLA adds up whole gradients in
+  the loop over micro-batches and divides their sum behind it, to send less: a
+  copy of the largest of them would be on every device.
+  """
+  if mesh_lib.current() is None:
+    return gradients
+  return jax.lax.optimization_barrier(constrain(gradients, slots=True))
+
+
 def batch_specs(packed: PackedBatch) -> PackedBatch:
   """How packed rows are divided, a tree like them."""
   rows = jax.tree.map(
@@ -228,7 +240,7 @@ def _spec(
     is_there = slots and more in mesh_lib.RULES
     return more if is_there and not size % mesh_lib.ways(more, mesh) else name
 
-  return mesh_lib.spec(*map(rule, shape, names))
+  return mesh_lib.spec(*map(rule, shape, names), mesh=mesh)
 
 
 def _check_divides(
@@ -236,7 +248,9 @@ def _check_divides(
 ) -> None:
   if name in mesh_lib.RULES and size % mesh_lib.ways(name, mesh):
     axes = ' x '.join(
-      f'{axis}={mesh.shape[axis]}' for axis in mesh_lib.RULES[name]
+      f'{axis}={mesh.shape[axis]}'
+      for axis in mesh_lib.RULES[name]
+      if axis in mesh.shape
     )
     raise errors.UserError(
       f'{what} cannot be divided among {axes} devices; choose a divisor of '

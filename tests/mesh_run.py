@@ -3,8 +3,9 @@
   python -m tests.mesh_run JOBS.json
 
 `start` writes the jobs and runs them: on so many devices in each of so many
-processes. A job is {'method', 'mesh', 'steps', 'workdir', 'model'}, and leaves
-`params.npz`, `metrics.jsonl` and rollouts in its workdir.
+processes. A job is {'method', 'mesh', 'tensor', 'steps', 'workdir', 'model'},
+`tensor` being the devices of a lane of the sampler, and leaves `params.npz`,
+`metrics.jsonl` and rollouts in its workdir.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from lrm_jax import (
   compilation,
   distributed,
   experiment,
+  resuming,
   train,
 )
 from lrm_jax import workdir as run_folder
@@ -60,6 +62,13 @@ def write_model(directory: pathlib.Path) -> None:
   )
 
 
+def free_address() -> str:
+  """A port of this machine that nothing listens at."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return f'localhost:{free.getsockname()[1]}'
+
+
 def start(
   jobs: list[dict], folder: pathlib.Path, *, devices: int, processes: int = 1
 ) -> list[subprocess.Popen]:
@@ -71,12 +80,10 @@ def start(
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
   }
   if processes > 1:
-    with socket.socket() as free:
-      free.bind(('localhost', 0))
-      address = f'localhost:{free.getsockname()[1]}'
     environment |= {
-      distributed.COORDINATOR: address,
+      distributed.COORDINATOR: free_address(),
       distributed.COUNT: str(processes),
+      distributed.START_TIMEOUT: '60',
     }
   return [
     subprocess.Popen(
@@ -107,6 +114,7 @@ def load(job: dict):
     'model.path': job['model'],
     'train.steps': job['steps'],
     **{f'mesh.{name}': size for name, size in job['mesh'].items()},
+    'sampler.tensor': job['tensor'],
   }
   with config.unlocked():
     config.update_from_flattened_dict(changes)
@@ -117,13 +125,13 @@ def do(job: dict, grader: Grader) -> None:
   """Trains, or goes on; writes the parameters."""
   config, workdir = load(job), pathlib.Path(job['workdir'])
   built = experiment.build(config, grader)
-  mutable = experiment.mutable_keys(config)
+  mutable = resuming.mutable_keys(config)
   is_resumed = distributed.from_main(
     lambda: run_folder.open_run(workdir, config, 'train', mutable)
   )
   checkpoints = RunCheckpoints(workdir, keep=1)
   if is_resumed:
-    experiment.restore(built, checkpoints)
+    resuming.restore(built, checkpoints)
   train.train(built, workdir, checkpoints, compilation.CompileWatch())
   checkpoints.close()
   params = distributed.whole(built.state.params)
@@ -135,7 +143,7 @@ def do(job: dict, grader: Grader) -> None:
 
 
 if __name__ == '__main__':
-  distributed.initialize(timeout=60)
+  distributed.initialize()
   with Grader() as grader:
     for job in json.loads(pathlib.Path(sys.argv[1]).read_text()):
       do(job, grader)

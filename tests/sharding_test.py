@@ -20,7 +20,6 @@ from lrm_jax.errors import UserError
 from lrm_jax.models import lora, output_head, transformer
 from lrm_jax.models.config import Experts
 from lrm_jax.structs import TrainState
-from tests.checkpoints import family_models
 from tests.models import tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -86,18 +85,14 @@ def test_experts_are_on_an_axis_of_their_own():
   assert found['layers/experts/router/kernel'] == P(None, 'fsdp', None)
 
 
-@pytest.mark.parametrize('family', sorted(key_maps.TABLES))
-def test_every_parameter_of_every_family_has_a_rule(family):
-  config = family_models.config(family)
-  assert len(specs(config)) == len(key_maps.leaf_shapes(config))
-
-
 def optimizer(name):
   """One as a run has it."""
   settings = ml_collections.ConfigDict(
     {
       'name': name,
       'clip_norm': 1.0,
+      'spike_factor': 0.0,
+      'spike_reset': False,
       'learning_rate': 1.0,
       'warmup_steps': 0,
       'schedule': 'constant',

@@ -2,94 +2,68 @@
 
   python experiments/launch/launch.py vm --topology=v5e:4x4 --name=dler \
       --zone=us-west4-a --source=gs://bucket/lrm_jax.tar.gz -- \
-      train --config=configs/dler_r1_1p5b.py --workdir=/mnt/bucket/runs/dler
+      train --config=configs/dler_r1_1p5b.py --workdir=gs://bucket/runs/dler
 
 What stands behind `--` is the `lrm` command, the same on every host. With
-`--dry_run` the commands are printed and nothing is done. Needs `gcloud`, and
+`--dry-run` the commands are printed and nothing is done. Needs `gcloud`, and
 `kubectl` for `gke`; see README.md.
 """
 
 import argparse
 import contextlib
 import json
-import math
+import pathlib
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # for a start as a script
 
-class Generation(NamedTuple):
-  """How Google Cloud calls a generation of TPUs.
+from experiments.launch.slices import parse_topology  # noqa: E402
 
-  Attributes:
-    accelerator: with `{}` for the number in the name of a slice.
-    cores: that this number counts for each chip.
-    runtime: the image of its virtual machines.
-    node: the label of its nodes in Kubernetes.
-    chips: of a host in a slice of several.
-  """
-
-  accelerator: str
-  cores: int
-  runtime: str
-  node: str
-  chips: int
-
-
-GENERATIONS = {
-  'v4': Generation('v4-{}', 2, 'tpu-ubuntu2204-base', 'tpu-v4-podslice', 4),
-  'v5e': Generation(
-    'v5litepod-{}', 1, 'v2-alpha-tpuv5-lite', 'tpu-v5-lite-podslice', 4
-  ),
-  'v5p': Generation('v5p-{}', 2, 'v2-alpha-tpuv5', 'tpu-v5p-slice', 4),
-  'v6e': Generation('v6e-{}', 1, 'v2-alpha-tpuv6e', 'tpu-v6e-slice', 4),
-}
 # A queued resource that has gone this way has to be asked for anew.
 LOST = ('SUSPENDED', 'SUSPENDING', 'FAILED')
 SECONDS_BETWEEN_LOOKS = 60
+# Looks after a command that failed: one whose slice is taken away may read
+# ACTIVE for some minutes.
+LOOKS_AFTER_FAILURE = 5
+# So many looks in a row may fail.
+FAILED_LOOKS = 10
 # Where the project lies on a host, and what a start leaves there.
 FOLDER = 'lrm_jax'
+# The images have Ubuntu 22.04 with Python 3.10, which is too old, and no
+# `ensurepip`; uv brings a Python of its own.
+PYTHON = '3.12'
+UV = '~/.local/bin/uv'
+INSTALL_UV = (
+  '(pip3 install --quiet --user uv || '
+  'curl -LsSf https://astral.sh/uv/install.sh | sh)'
+)
+
+# Seconds for all hosts to come; some install, or pull an image, for longer.
+START = {'name': 'LRM_START_TIMEOUT', 'value': '1800'}
+# The exit code of a run that a signal has stopped: with 0, which it has
+# elsewhere, a slice that is taken away would look like the end of the run.
+STOP = {'name': 'LRM_STOP_CODE', 'value': '75'}
+# Of the TPU's runtime, of several slices, and of JAX's coordinator.
+PORTS = (8471, 8080, 8482)
+# `lrm` ends with it for a mistake in its command, which would be made again.
+MISTAKE = 2
 
 
-class Slice(NamedTuple):
-  """A topology such as `v5e:4x4`, taken apart."""
-
-  generation: Generation
-  grid: str
-  chips: int
-
-  @property
-  def accelerator(self) -> str:
-    """Its name, such as v5litepod-16."""
-    count = self.chips * self.generation.cores
-    return self.generation.accelerator.format(count)
-
-  @property
-  def hosts(self) -> int:
-    """Virtual machines, or pods in Kubernetes."""
-    return -(-self.chips // self.generation.chips)
-
-
-def parse_topology(text: str) -> Slice:
-  """`v5p:4x4x8` -> a Slice; SystemExit(2) with a line for anything else."""
-  name, _, grid = text.partition(':')
-  sides = grid.split('x')
-  is_grid = len(sides) in (2, 3) and all(side.isdecimal() for side in sides)
-  if name not in GENERATIONS or not is_grid or '0' in sides:
-    print(
-      f'launch: error: --topology={text!r} is not one of '
-      f'{", ".join(GENERATIONS)} with its grid, such as v5e:4x4 or v5p:4x4x8',
-      file=sys.stderr,
-    )
-    raise SystemExit(2)
-  return Slice(GENERATIONS[name], grid, math.prod(map(int, sides)))
+class LaunchError(Exception):
+  """What the user has to know, in one line."""
 
 
 class Shell:
-  """Runs commands, or only prints them."""
+  """Runs commands, or only prints them.
+
+  What they say of errors goes where the launcher's own errors go.
+  """
 
   def __init__(self, is_dry: bool):
     """`is_dry`: print."""
@@ -99,16 +73,26 @@ class Shell:
     """Prints a command, and waits for its end."""
     print('+', shlex.join(command), flush=True)
     if not self.is_dry:
-      subprocess.run(command, check=not may_fail)
+      self._call(command, check=not may_fail)
 
   def read(self, *command: str) -> str:
     """What a command says; 'ACTIVE' in a dry run."""
     print('+', shlex.join(command), flush=True)
     if self.is_dry:
       return 'ACTIVE'
-    return subprocess.run(
-      command, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    done = self._call(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+  def _call(
+    self, command: Sequence[str], **options: Any
+  ) -> subprocess.CompletedProcess:
+    try:
+      return subprocess.run(command, **options)
+    except FileNotFoundError:
+      raise LaunchError(
+        f'there is no {command[0]} on this machine; install it, or see the '
+        'commands with --dry-run'
+      ) from None
 
   def sleep(self) -> None:
     """Until the next look."""
@@ -127,14 +111,18 @@ def on_host(options: argparse.Namespace) -> str:
       f'cd {FOLDER}',
       f'gcloud storage cp {shlex.quote(options.source)} source.tar.gz',
       'tar xzf source.tar.gz',
-      'python3 -m venv env',
-      "env/bin/pip install --quiet -e '.[tpu]'",
+      INSTALL_UV,
+      'rm -rf env',
+      f'{UV} venv --quiet --python {PYTHON} env',
+      f"{UV} pip install --quiet --python env/bin/python -e '.[tpu,gcs]'",
       'touch installed',
     ]
   )
   return (
     f'([ -e {FOLDER}/installed ] || ({install})) && cd {FOLDER} && '
-    f'env/bin/lrm {shlex.join(options.command)}'
+    f'{START["name"]}={START["value"]} {STOP["name"]}={STOP["value"]} '
+    'env/bin/lrm '
+    f'{shlex.join(options.command)}'
   )
 
 
@@ -176,19 +164,66 @@ def queued(shell: Shell, options: argparse.Namespace) -> None:
   """
   base = ('gcloud', 'compute', 'tpus', 'queued-resources')
   place = (options.name, f'--zone={options.zone}')
-  look = (*base, 'describe', *place, '--format=value(state.state)')
-  is_over = False
+  look = (*base, 'describe', *place)
+  is_over = had_one = False
   while not is_over:
     with requested(shell, options, (*base, 'create', *place)):
-      while shell.read(*look) not in ('ACTIVE', *LOST):
-        shell.sleep()
-      try:
-        start(shell, options)
-        is_over = True
-      except subprocess.CalledProcessError:
-        # The run's own mistake would only be made again.
-        if shell.read(*look) not in LOST:
-          raise
+      if is_active(shell, look, is_known=had_one):
+        had_one = True
+        try:
+          start(shell, options)
+          is_over = True
+        except subprocess.CalledProcessError:
+          # The run's own mistake would only be made again.
+          if not is_taken_away(shell, look):
+            raise
+    if not is_over:
+      if options.keep:  # There is nothing left to keep, and the name is taken.
+        withdraw(shell, (*base, 'delete', *place))
+      shell.sleep()
+
+
+def is_active(shell: Shell, look: Sequence[str], is_known: bool) -> bool:
+  """Waits for a queued resource; False if it is lost before it is there.
+
+  Args:
+    shell: runs the commands.
+    look: the command that describes the resource.
+    is_known: such a request was once fulfilled, so that it has no mistake.
+
+  Raises:
+    LaunchError: it failed, and would again: no quota, or a name mistyped.
+  """
+  while (now := state(shell, look)) not in ('ACTIVE', *LOST):
+    shell.sleep()
+  if now == 'FAILED' and not is_known:
+    shell.run(*look, may_fail=True)
+    raise LaunchError('the request failed; its description above says why')
+  return now == 'ACTIVE'
+
+
+def is_taken_away(shell: Shell, look: Sequence[str]) -> bool:
+  """Whether a slice on which a command failed is lost; looks for minutes."""
+  for attempt in range(LOOKS_AFTER_FAILURE):
+    if attempt:
+      shell.sleep()
+    if state(shell, look) in LOST:
+      return True
+  return False
+
+
+def state(shell: Shell, look: Sequence[str]) -> str:
+  """Of a queued resource; looks again where a look fails.
+
+  Raises:
+    subprocess.CalledProcessError: every look fails.
+  """
+  for _ in range(FAILED_LOOKS - 1):
+    try:
+      return shell.read(*look, '--format=value(state.state)')
+    except subprocess.CalledProcessError:
+      shell.sleep()
+  return shell.read(*look, '--format=value(state.state)')
 
 
 @contextlib.contextmanager
@@ -208,14 +243,21 @@ def requested(
     yield
   finally:
     if not options.keep:
-      delete = [word if word != 'create' else 'delete' for word in create]
-      shell.run(*delete, '--force', '--quiet', may_fail=True)
+      withdraw(
+        shell, [word if word != 'create' else 'delete' for word in create]
+      )
+
+
+def withdraw(shell: Shell, delete: Sequence[str]) -> None:
+  """Deletes a queued resource with its slice, be they there or not."""
+  shell.run(*delete, '--force', '--quiet', may_fail=True)
 
 
 def gke(shell: Shell, options: argparse.Namespace) -> None:
   """A JobSet in the cluster of kubectl; Kueue queues it where `--queue` says.
 
-  Kubernetes starts all pods again when one is lost, and the run goes on.
+  Kubernetes starts all pods again when one is lost, and the run goes on; where
+  the command is wrong, it does not.
   """
   text = json.dumps(jobset(options), indent=2)
   print(text)
@@ -243,7 +285,8 @@ def jobset(options: argparse.Namespace) -> dict:
     'name': 'lrm',
     'image': options.image,
     'command': ['lrm', *options.command],
-    'ports': [{'containerPort': 8471}, {'containerPort': 8080}],
+    'env': [START, STOP],
+    'ports': [{'containerPort': port} for port in PORTS],
     'resources': {'limits': {'google.com/tpu': chips}},
   }
   pod = {
@@ -253,11 +296,25 @@ def jobset(options: argparse.Namespace) -> dict:
     'terminationGracePeriodSeconds': 120,
     'containers': [container],
   }
+  exit_codes = {
+    'containerName': container['name'],
+    'operator': 'In',
+    'values': [MISTAKE],
+  }
   job = {
     'parallelism': where.hosts,
     'completions': where.hosts,
     'backoffLimit': 0,
+    # The job then fails for a reason of its own, which `rule` knows.
+    'podFailurePolicy': {
+      'rules': [{'action': 'FailJob', 'onExitCodes': exit_codes}]
+    },
     'template': {'spec': pod},
+  }
+  rule = {
+    'name': 'mistake',
+    'action': 'FailJobSet',
+    'onJobFailureReasons': ['PodFailurePolicy'],
   }
   topology = 'alpha.jobset.sigs.k8s.io/exclusive-topology'
   return {
@@ -269,7 +326,7 @@ def jobset(options: argparse.Namespace) -> dict:
       'annotations': {topology: 'cloud.google.com/gke-nodepool'},
     },
     'spec': {
-      'failurePolicy': {'maxRestarts': options.restarts},
+      'failurePolicy': {'maxRestarts': options.restarts, 'rules': [rule]},
       'replicatedJobs': [
         {'name': 'slice', 'replicas': 1, 'template': {'spec': job}}
       ],
@@ -296,7 +353,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
   add('--restarts', type=int, default=100, help='gke: at most')
   add('--spot', action='store_true', help='cheaper, and may be taken away')
   add('--keep', action='store_true', help='do not delete the TPU at the end')
-  add('--dry_run', action='store_true', help='print the commands only')
+  add(
+    *('--dry-run', '--dry_run'),
+    action='store_true',
+    help='print the commands only',
+  )
   add('command', nargs='+', help='behind --: train --config=... ')
   options = parser.parse_args(arguments)
   needed = ('image',) if options.way == 'gke' else ('zone', 'source')
@@ -311,6 +372,9 @@ def main() -> None:
   options = parse(sys.argv[1:])
   try:
     WAYS[options.way](Shell(options.dry_run), options)
+  except LaunchError as error:
+    print(f'launch: error: {error}', file=sys.stderr)
+    sys.exit(2)
   except subprocess.CalledProcessError as error:
     print(
       f'launch: error: {shlex.join(error.cmd)} ended with {error.returncode}',

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from lrm_jax import errors
+from lrm_jax import errors, storage
 
 _ROOT = pathlib.Path(__file__).parent
 
@@ -10,10 +10,19 @@ _ROOT = pathlib.Path(__file__).parent
 def resolve(model: str) -> pathlib.Path:
   """The directory of a model: a path, or the name of an embedded one.
 
+  A model in a bucket is copied to this machine.
+
   Raises:
     UserError: neither exists.
   """
-  path = pathlib.Path(model)
+  path = storage.as_path(model)
+  if storage.is_remote(path):
+    copy = storage.local_copy(path)
+    if not is_model(copy):
+      raise errors.UserError(
+        f'model {model!r}: no config.json is there; give the folder of a model'
+      )
+    return copy
   if path.is_dir():
     return path
   embedded = sorted(p.name for p in _ROOT.iterdir() if is_model(p))
@@ -25,12 +34,32 @@ def resolve(model: str) -> pathlib.Path:
   )
 
 
-def resolve_file(name: str) -> pathlib.Path:
+def architecture(model: str) -> pathlib.Path:
+  """A directory with the config.json of a model; weights need not be there.
+
+  That of the model if it is here, else the one that comes with the package for
+  models of its name.
+
+  Raises:
+    UserError: neither is.
+  """
+  known = _ROOT / 'architectures'
+  embedded = known / pathlib.Path(model).name
+  if not pathlib.Path(model).is_dir() and is_model(embedded):
+    return embedded
+  try:
+    return resolve(model)
+  except errors.UserError as error:
+    names = ', '.join(sorted(path.name for path in known.iterdir()))
+    raise errors.UserError(f'{error}; shapes are known of {names}') from None
+
+
+def resolve_file(name: str) -> storage.Path:
   """A file: a path, or one that comes with the package (`tiny_lrm/NAME`).
 
   What is neither comes back as it is, for its reader to refuse.
   """
-  path = pathlib.Path(name)
+  path = storage.as_path(name)
   embedded = _ROOT / name
   return embedded if not path.exists() and embedded.is_file() else path
 

@@ -122,12 +122,22 @@ def quantize(x: Array, axis: int) -> tuple[Array, Array]:
   return whole.astype(jnp.int8), jnp.squeeze(scale, axis)
 
 
-def segment_sizes(pages: int, smallest: int = 32) -> tuple[int, ...]:
+def segment_sizes(
+  pages: int, block: int = 0, smallest: int = 32
+) -> tuple[int, ...]:
   """`pages` cut so that every segment but the first is half of what there is.
 
   All are multiples of 16: products of fewer pages add up in another order on
   a CPU, so samples would depend on where their pages are.
+
+  Args:
+    pages: at least so many.
+    block: pages that are read at a time. One segment of whole blocks then: a
+      part of it is read in place, but on a CPU, which would copy it first.
+    smallest: pages of the first segment.
   """
+  if block and pages:
+    return (-(-pages // block) * block,)
   sizes, total = [], 0
   while total < pages:
     size = min(max(smallest, total // 32 * 16), -(-(pages - total) // 16) * 16)
@@ -136,8 +146,16 @@ def segment_sizes(pages: int, smallest: int = 32) -> tuple[int, ...]:
   return tuple(sizes)
 
 
-def empty_pool(config: ModelConfig, pages: int, dtype: str) -> Pool:
-  """A layer's pool of at least `pages` pages, zero."""
+def read_sizes(pages: int, block: int) -> tuple[int, ...]:
+  """What is read at a time: segments, or blocks of the only one."""
+  sizes = segment_sizes(pages, block)
+  return (block,) * (sum(sizes) // block) if block else sizes
+
+
+def empty_pool(
+  config: ModelConfig, pages: int, dtype: str, block: int = 0
+) -> Pool:
+  """A layer's pool of at least `pages` pages, zero; see `segment_sizes`."""
   if dtype == 'int8':
     stored = jnp.int8
   else:
@@ -155,7 +173,7 @@ def empty_pool(config: ModelConfig, pages: int, dtype: str) -> Pool:
       v_scale=scale(),
     )
 
-  return tuple(segment(n) for n in segment_sizes(pages))
+  return tuple(segment(n) for n in segment_sizes(pages, block))
 
 
 def page_bytes(config: ModelConfig, dtype: str) -> int:

@@ -171,12 +171,12 @@ class ModelConfig:
     if not 0 <= self.used_vocab <= self.vocab_size:
       raise errors.UserError(
         f'model: used_vocab={self.used_vocab} is not within vocab_size='
-        f'{self.vocab_size}'
+        f'{self.vocab_size}; give at most that, or 0 for all'
       )
     if self.experts and not 1 <= self.experts.used <= self.experts.count:
       raise errors.UserError(
         f'model: experts.used={self.experts.used} is not within '
-        f'experts.count={self.experts.count}'
+        f'experts.count={self.experts.count}; give from 1 to that'
       )
 
   @property
@@ -210,30 +210,26 @@ class ModelConfig:
       return self
     return dataclasses.replace(self, run_positions=tokens)
 
+  def share(self, devices: int) -> 'ModelConfig':
+    """What one of several devices computes of heads and inner widths.
+
+    The vocabulary stays what it is.
+    """
+    experts = self.experts
+    if experts is not None:
+      experts = dataclasses.replace(experts, width=experts.width // devices)
+    return dataclasses.replace(
+      self,
+      n_heads=self.n_heads // devices,
+      n_kv_heads=self.n_kv_heads // devices,
+      d_ff=self.d_ff // devices,
+      experts=experts,
+    )
+
   @property
   def reach(self) -> int:
     """Tokens that sequences reach at most."""
     return self.run_positions if self.run_positions else self.max_positions
-
-  def flops_per_token(self, context: float = 0.0) -> float:
-    """Forward matrix-product FLOPs of one token.
-
-    2 FLOPs per multiply-add over every weight matrix that a token meets, the
-    output head included, plus 4 * H * head_dim * min(context, window) for the
-    two attention products of each layer. A training step is three forwards.
-    """
-    heads = self.n_heads * self.head_dim
-    kv = self.n_kv_heads * self.head_dim
-    ff = 3 * self.d_ff
-    if self.experts:
-      ff = 3 * self.experts.used * self.experts.width + self.experts.count
-    layer = self.d_model * (2 * heads + 2 * kv + ff)
-    weights = self.n_layers * layer + self.d_model * self.vocab_size
-    seen = sum(
-      min(context, kind.window) if kind.window else context
-      for kind in self._kind_of_each
-    )
-    return 2.0 * weights + 4.0 * heads * seen
 
 
 def _check_windows(config: ModelConfig) -> None:

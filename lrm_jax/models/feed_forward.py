@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lrm_jax import mesh
+from lrm_jax import collectives, mesh
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
@@ -74,7 +74,7 @@ class Gated(nn.Module):
     gate, up = (mesh.constrain(y, *tokens, 'inner') for y in (gate, up))
     # Made again in the backward pass: that is faster than to read it back.
     inner = jax.checkpoint(lambda x, y: ACTIVATIONS[cfg.activation](x) * y)
-    return dense(cfg, cfg.d_model, 'down')(inner(gate, up))
+    return collectives.total(dense(cfg, cfg.d_model, 'down')(inner(gate, up)))
 
 
 class MixtureOfExperts(nn.Module):
@@ -111,6 +111,7 @@ class MixtureOfExperts(nn.Module):
     # Back in the order of the tokens, `used` rows each.
     out = out[jnp.argsort(order)].reshape(-1, experts.used, cfg.d_model)
     out = jnp.einsum('nud,nu->nd', out, weights.astype(out.dtype))
+    out = collectives.total(out)
     routing = None
     if is_token is not None:
       counted = is_token.reshape(-1, 1).astype(jnp.float32)

@@ -170,7 +170,7 @@ def llama3(
   if low_freq_factor >= high_freq_factor:
     raise UserError(
       f"rope 'llama3': low_freq_factor={low_freq_factor} must be below "
-      f'high_freq_factor={high_freq_factor}'
+      f'high_freq_factor={high_freq_factor}; raise that'
     )
   turns = _frequencies(width, theta)
   waves = original_max_position_embeddings * turns / (2 * np.pi)

@@ -12,11 +12,13 @@ import math
 import jax
 import jax.numpy as jnp
 
-from lrm_jax import mesh
+from lrm_jax import collectives, mesh
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import PRECISION, Params, Turned
 from lrm_jax.structs import Array
 
+# Of what may be the head, as `sharding.PARAMETERS` has them.
+AXES = {'embedding': ('vocab', 'model'), 'head': ('model', 'vocab')}
 # Logit of an id that does not exist. Finite at any temperature from 1e-15 on,
 # so that 0 times it is 0; no probability is left of it up to 1e15.
 ABSENT = -1e20
@@ -31,14 +33,18 @@ def logits(config: ModelConfig, params: Params, hidden: Array) -> Array:
 
 
 def decode_logits(config: ModelConfig, turned: Turned, hidden: Array) -> Array:
-  """`logits` of what `decode` returned."""
+  """`logits` of what `decode` returned; of some rows each, in a shared lane."""
   return _logits(config, turned.head.T, hidden)
 
 
 def _logits(config: ModelConfig, head: Array, hidden: Array) -> Array:
   with jax.default_matmul_precision(PRECISION):
-    out = hidden.astype(config.logits_dtype) @ head.astype(config.logits_dtype)
-  out = out.astype(jnp.float32)
+    out = jnp.matmul(
+      hidden.astype(config.logits_dtype),
+      head.astype(config.logits_dtype),
+      preferred_element_type=jnp.float32,
+    )
+  out = collectives.rows_of_all(out)
   if config.logits_softcap:
     out = config.logits_softcap * jnp.tanh(out / config.logits_softcap)
   if config.used_vocab:
@@ -78,18 +84,18 @@ def token_logp(
   # device's after the other's. The head is brought to all devices once, and so
   # is its gradient summed.
   tokens = ('rows', 'places')[: targets.ndim]
-  head = {k: params[k] for k in ('embedding', 'head') if k in params}
-  whole = jax.tree.map(lambda _: (), head)
+  name = 'embedding' if config.tie_embeddings else 'head'
   own = mesh.per_device(
-    functools.partial(_token_logp, config, chunk),
-    (whole, (*tokens, None), tokens, ()),
+    functools.partial(_token_logp, config, chunk, name),
+    (AXES[name], (*tokens, None), tokens, ()),
     (tokens, tokens),
   )
-  return own(head, hidden, targets, jnp.float32(temperature))
+  return own(params[name], hidden, targets, jnp.float32(temperature))
 
 
-def _token_logp(config, chunk, head, hidden, targets, temperature):
+def _token_logp(config, chunk, name, head, hidden, targets, temperature):
   """`token_logp` of the tokens of one device."""
+  head = {name: mesh.whole(head, *AXES[name])}
   count = math.prod(targets.shape)
   chunk = max(1, chunk // mesh.hands())
   chunks = -(-count // chunk)

@@ -24,6 +24,9 @@ from lrm_jax.models import attention, cache, positions
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
 
+# Pages of a slot that are added up at a time where pools are read in blocks.
+COLUMNS = 32
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Directory:
     entries: `[W, J]` int32, a slot's pages in order: page * g + column, and
       n * g behind the last one.
     count: int32 scalar, the most pages that any slot has.
-    used: int32 scalar, segments in use.
+    used: int32 scalar, segments in use, or blocks.
+    block: pages that are read at a time; 0 for segments.
   """
 
   reader: Array
@@ -47,6 +51,7 @@ class Directory:
   entries: Array
   count: Array
   used: Array
+  block: int = dataclasses.field(default=0, metadata={'static': True})
 
 
 class Partial(NamedTuple):
@@ -91,14 +96,16 @@ class Memory(NamedTuple):
   scratch: tuple[Partial, Partial]
 
 
-def empty_scratch(config: ModelConfig, pages: int, readers: int) -> Partial:
+def empty_scratch(
+  config: ModelConfig, pages: int, readers: int, block: int = 0
+) -> Partial:
   """Room for what the pages of a pool give to a layer, `[n + 1, K, g, R]`.
 
   Written before it is read, but for the last row, which stays nothing: slots
   with fewer pages than others read that.
   """
   heads, each = config.n_kv_heads, config.n_heads // config.n_kv_heads
-  pages = sum(cache.segment_sizes(pages))
+  pages = sum(cache.segment_sizes(pages, block))
   return nothing((pages + 1, heads, readers, each), config.head_dim)
 
 
@@ -194,11 +201,13 @@ def _over_recent(part, recent: cache.Recent, q, at, step) -> Partial:
 def _over_pool(
   part, pool: cache.Pool, directory: Directory, q, at, whole: Partial
 ) -> Partial:
-  """`whole`, with what the segments in use give.
+  """`whole`, with what the segments in use give, or the blocks.
 
   For each a loop that runs once or not at all, and not a branch, so that it is
   written in place.
   """
+  if directory.block:
+    return _over_blocks(part, *pool, directory, q, at, whole)
   start = 0
   for number, pages in enumerate(pool):
     mine = slice(start, start + len(pages.k))
@@ -206,13 +215,11 @@ def _over_pool(
     def one(turn, whole, pages=pages, mine=mine):
       # Nothing else depends on the turn: all would be moved out of the loop.
       _, now = jax.lax.optimization_barrier((turn, (q, at)))
-      found = _over_pages(part, pages, directory, mine, *now)
-      return Partial(
-        *(
-          jax.lax.dynamic_update_slice_in_dim(old, new, mine.start, 0)
-          for old, new in zip(whole, found, strict=True)
-        )
+      readers = (
+        x[mine] for x in (directory.reader, directory.first, directory.fill)
       )
+      found = _over_pages(part, pages, *readers, *now)
+      return _put(whole, found, mine.start)
 
     is_used = (directory.used > number).astype(jnp.int32)
     whole = jax.lax.fori_loop(0, is_used, one, whole)
@@ -220,10 +227,33 @@ def _over_pool(
   return whole
 
 
-def _over_pages(part, pages: cache.Pages, directory, mine, q, at) -> Partial:
+def _over_blocks(
+  part, pages: cache.Pages, directory: Directory, q, at, whole: Partial
+) -> Partial:
+  """`whole`, with what the blocks in use give; one loop, in place."""
+
+  def one(turn, whole):
+    start = turn * directory.block
+    cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, directory.block)
+    mine = jax.tree.map(cut, pages)
+    readers = map(cut, (directory.reader, directory.first, directory.fill))
+    return _put(whole, _over_pages(part, mine, *readers, q, at), start)
+
+  return jax.lax.fori_loop(0, directory.used, one, whole)
+
+
+def _put(whole: Partial, found: Partial, start: Array | int) -> Partial:
+  """`whole`, with `found` from its page `start` on."""
+  put = jax.lax.dynamic_update_slice_in_dim
+  return Partial(
+    *(put(old, new, start, 0) for old, new in zip(whole, found, strict=True))
+  )
+
+
+def _over_pages(
+  part, pages: cache.Pages, reader, first, fill, q, at
+) -> Partial:
   """`[pages, K, g, R]`, each reader of each page."""
-  reader, fill = directory.reader[mine], directory.fill[mine]
-  first = directory.first[mine]
   places = jnp.arange(cache.PAGE)
   return part(
     q[reader],
@@ -236,6 +266,8 @@ def _over_pages(part, pages: cache.Pages, directory, mine, q, at) -> Partial:
 
 def _add_up(total: Partial, whole: Partial, directory) -> Partial:
   """Page after page, each slot its own."""
+  if directory.block:
+    return _add_up_columns(total, whole, directory)
   width, readers = len(total.m), directory.reader.shape[1]
 
   def one(j, total):
@@ -243,6 +275,35 @@ def _add_up(total: Partial, whole: Partial, directory) -> Partial:
     return merge(total, Partial(*(x[page, :, column] for x in whole)))
 
   return jax.lax.fori_loop(0, directory.count, one, total)
+
+
+def _add_up_columns(total: Partial, whole: Partial, directory) -> Partial:
+  """COLUMNS pages of every slot at a time: few steps, each of some work."""
+  width, readers = len(total.m), directory.reader.shape[1]
+  entries = directory.entries[:width]
+  room = -entries.shape[1] % COLUMNS
+  # The row behind all pages is nothing.
+  entries = jnp.pad(
+    entries, ((0, 0), (0, room)), constant_values=(len(whole.m) - 1) * readers
+  )
+
+  def one(turn, total):
+    mine = jax.lax.dynamic_slice_in_dim(entries, turn * COLUMNS, COLUMNS, 1)
+    page, column = jnp.divmod(mine, readers)
+    # [W, COLUMNS, K, R, ...].
+    found = Partial(*(x[page, :, column] for x in whole))
+    m = jnp.max(found.m, axis=1)
+    scale = jnp.exp(found.m - m[:, None])
+    return merge(
+      total,
+      Partial(
+        m,
+        jnp.sum(found.l * scale, axis=1),
+        jnp.sum(found.o * scale[..., None], axis=1),
+      ),
+    )
+
+  return jax.lax.fori_loop(0, -(-directory.count // COLUMNS), one, total)
 
 
 def _part(

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lrm_jax import collectives
 from lrm_jax.errors import UserError
 from lrm_jax.models import rope
 from lrm_jax.models.config import LayerKind, ModelConfig
@@ -177,7 +178,8 @@ def _products(config, table, pair):
 def _alibi(config, table, pair):
   """Q . k - m_h * distance."""
   del table
-  per_head = slopes(config.n_heads).reshape(config.n_kv_heads, 1, -1, 1)
+  per_head = collectives.own(slopes(_heads(config)))
+  per_head = per_head.reshape(config.n_kv_heads, 1, -1, 1)
   return pair.product(pair.q, pair.k) - per_head * pair.distance, True
 
 
@@ -189,11 +191,17 @@ def _hard_alibi(config, table, pair):
   section 2.3, names windows without saying how long; these are ours.
   """
   del table
-  windowed = config.n_heads - config.n_heads // 2
-  windows = np.full(config.n_heads, np.iinfo(np.int32).max)
+  heads = _heads(config)
+  windowed = heads - heads // 2
+  windows = np.full(heads, np.iinfo(np.int32).max)
   windows[:windowed] = np.ceil(1 / slopes(windowed))
-  per_head = windows.reshape(config.n_kv_heads, 1, -1, 1)
+  per_head = collectives.own(windows).reshape(config.n_kv_heads, 1, -1, 1)
   return pair.product(pair.q, pair.k), pair.distance < per_head
+
+
+def _heads(config):
+  """Of the whole model; see `ModelConfig.share`."""
+  return config.n_heads * collectives.sharing()
 
 
 def _t5(config, table, pair):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lrm_jax import mesh
+from lrm_jax import collectives, mesh
 from lrm_jax.models import attention, feed_forward, positions
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array
@@ -90,7 +90,7 @@ class Attention(nn.Module):
       q, k = RMSNorm(cfg, name='q_norm')(q), RMSNorm(cfg, name='k_norm')(k)
     out, kept = attend(kind, q, k, v)
     out = out.reshape(*x.shape[:-1], cfg.n_heads * cfg.head_dim)
-    return project(cfg.d_model, 'o')(out), kept
+    return collectives.total(project(cfg.d_model, 'o')(out)), kept
 
 
 class Block(nn.Module):
@@ -346,7 +346,10 @@ def decode(
 
 
 def _embed(config: ModelConfig, table: Array, tokens: Array) -> Array:
-  x = table.astype(config.compute_dtype)[tokens]
+  # Rows of it are looked up where they are. Were their width divided as well,
+  # XLA would bring all of what is looked up to every device.
+  table = mesh.constrain(table.astype(config.compute_dtype), 'vocab', None)
+  x = collectives.lookup(table, tokens)
   if config.scale_embeddings:
     # Rounded to the compute dtype first, as the models were trained.
     x = x * jnp.asarray(config.d_model**0.5, x.dtype)

@@ -28,7 +28,9 @@ class Block:
       state: that of an earlier block of them; None for a new one.
     """
     self.lanes = lanes
-    self.state = programs.empty() if state is None else programs.vacate(state)
+    self.state: State | None = (
+      programs.empty() if state is None else programs.vacate(state)
+    )
     self._layout, self._programs = layout, programs
     self._last: Trace | None = None
 
@@ -51,7 +53,7 @@ class Block:
     """Computes the prompts of groups that have been put into lanes."""
     widths = lane_lib.prefill_widths(self._layout.max_prompt)
     for low, width in zip((0, *widths[:-1]), widths, strict=True):
-      size = max(1, lane_lib.PREFILL_TOKENS // width)
+      size = lane_lib.prefill_size(width)
       mine = [
         [g for g in groups.get(lane, ()) if low < len(g.ids) <= width]
         for lane in self.lanes
@@ -71,6 +73,16 @@ class Block:
       for finished in lane.read(trace)
     ]
 
+  def close(self) -> State | None:
+    """Lets go of weights and buffers; returns the buffers, for another block.
+
+    Whoever still has the session would keep them where the update of the
+    parameters needs the room.
+    """
+    state, self.state = self.state, None
+    self._programs = self._last = None
+    return state
+
   def warm(self) -> None:
     """Compiles every program: no later prompt has to wait for it.
 
@@ -78,7 +90,7 @@ class Block:
     """
     nobody = [[] for _ in self.lanes]
     for width in lane_lib.prefill_widths(self._layout.max_prompt):
-      self._prefill(nobody, max(1, lane_lib.PREFILL_TOKENS // width), width)
+      self._prefill(nobody, lane_lib.prefill_size(width), width)
     self._dispatch()
     for lane in self.lanes:
       lane.stats = lane_lib.Stats()

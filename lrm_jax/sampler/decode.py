@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lrm_jax import collectives
 from lrm_jax.models import cache, output_head, paged, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.sampler import closing, slots
@@ -83,7 +84,8 @@ def chunk(
   def goes_on(carry):
     state, trace = carry
     is_left = jnp.any(state.running) | jnp.any(state.waiting)
-    return (trace.rounds < layout.rounds) & is_left
+    is_left = collectives.most_of_lanes(is_left.astype(jnp.int32))
+    return (trace.rounds < layout.rounds) & (is_left > 0)
 
   def one_round(carry):
     state, trace = carry
@@ -91,6 +93,7 @@ def chunk(
     begin, pages = state, slots.directories(layout, requests, state)
     recent = paged.empty_recents(config, layout.slots, layout.round_tokens)
     index = jnp.sum(jnp.array(layout.widths) < jnp.sum(state.running))
+    index = collectives.most_of_lanes(index)
     # For each width a loop that runs once or not at all: what goes through a
     # branch would be copied.
     for number, width in enumerate(layout.widths):
@@ -225,9 +228,8 @@ def _steps(
 
   def one_token(step, now: _Round) -> _Round:
     scores = output_head.decode_logits(config, turned, now.hidden)
-    drawn = draw(
-      scores, key, offset + now.tokens, temperature, rules, layout.most
-    )
+    asked = collectives.own((key, offset + now.tokens, temperature, rules))
+    drawn = collectives.together(draw(scores, *asked, layout.most))
     forced = closing.forced(
       layout.close_ids,
       layout.ending_ids,

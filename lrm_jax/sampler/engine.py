@@ -11,18 +11,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from lrm_jax import mesh as mesh_lib
 from lrm_jax import rng
 from lrm_jax.errors import UserError
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.sampler import closing, decode, lane, run, spread
+from lrm_jax.sampler import closing, decode, decode_sharding, lane, run, spread
 from lrm_jax.sampler import session as session_lib
 from lrm_jax.sampler.block import Block
 from lrm_jax.sampler.draw import NO_RULES
 from lrm_jax.sampler.layout import default_lanes, make_layout
 from lrm_jax.sampler.samples import Samples, find_first
 from lrm_jax.sampler.session import OnEnd, Session
-from lrm_jax.sampler.state import State
 from lrm_jax.sampler.stops import Stops
 from lrm_jax.sampler.truncation_rules import Rules
 
@@ -62,9 +62,19 @@ class Sampler:
     keep_sets: whether to return `kept_ids`.
     at_once: tokens that a response is given by one call at most, if it may go
       on in another; 0 for all of them in one.
-    mesh: of devices that share the slots, a lane each; `lanes` is not looked
-      at then. Parameters may be divided among them in any way: each is brought
+    mesh: of devices that share the slots; `lanes` is not looked at then.
+      Parameters may be divided among them in any way: each lane is brought
       all of them, once a session.
+    tensor: devices of the mesh that share a lane, its weights, keys and
+      values; they must be of one process.
+
+  Attributes:
+    mesh: of lanes, see `decode_sharding.lanes_of`; None on one device.
+    lanes: engines, of all processes.
+    layout: what each of them is compiled for.
+
+  Raises:
+    UserError: `tensor` does not divide the devices or the model.
   """
 
   def __init__(
@@ -90,19 +100,20 @@ class Sampler:
     keep_sets: bool = False,
     at_once: int = 0,
     mesh: Mesh | None = None,
+    tensor: int = 1,
   ):
     """Fixes what is compiled in; see above."""
-    self.config = config
-    self.slots = slots
-    self.samples = samples
+    self.config, self.pad_id = config, pad_id
+    self.slots, self.samples = slots, samples
     self.max_prompt_tokens, self.max_tokens = max_prompt_tokens, max_tokens
-    self.pad_id = pad_id
-    self.mesh = mesh
-    if mesh is None:
-      self.lanes = lanes if lanes else default_lanes(slots)
-    else:
-      self.lanes = mesh.size
+    self.mesh = _mesh_of_lanes(config, mesh, tensor)
+    on_one = lanes if lanes else default_lanes(slots)
+    self.lanes = on_one if mesh is None else len(self.mesh.devices)
+    # Buffers would be in the way of an update where memory is scarce.
+    self._keeps = mesh_lib.platform_of(mesh) == 'cpu'
     self.layout = make_layout(
+      platform=mesh_lib.platform_of(mesh),
+      tensor=tensor,
       samples=samples,
       fewest_samples=samples if fewest_samples is None else fewest_samples,
       slots=-(-slots // self.lanes),
@@ -119,12 +130,11 @@ class Sampler:
       kv_tokens=-(-kv_tokens // self.lanes),
       kv_dtype=kv_dtype,
     )
-    self.rules = rules
-    self.stops = stops
+    self.rules, self.stops = rules, stops
     self.think_close_ids = tuple(think_close_ids)
-    blocks = self.lanes if mesh is None else 1
-    self._states: list[State | None] = [None] * blocks
+    self._states = [None] * (self.lanes if mesh is None else 1)
     self._stats: list[lane.Stats] = []
+    self._is_warm = threading.Event()
     self._turn = threading.Lock()
 
   @property
@@ -195,21 +205,22 @@ class Sampler:
         yield session
       finally:
         session.close()
-      # Its buffers, for the next one.
-      self._states[:] = [each.state for each in blocks]
+        states = [each.close() for each in blocks]
+      if self._keeps:
+        # For the next one.
+        self._states[:] = states
     finally:
       self._turn.release()
 
   def _start(self, params: Params) -> list[Block]:
-    """Blocks that have the buffers of the last session."""
+    """Blocks that have the buffers of the last session, where it left any."""
     states = self._states.copy()
     self._states[:] = [None] * len(states)
     if self.mesh is None:
       turned = decode.turn(self.config, params)
       programs = spread.One(self.config, self.layout, params, turned)
     else:
-      devices = self.mesh.local_devices
-      programs = spread.Spread(self.config, self.layout, params, devices)
+      programs = spread.Spread(self.config, self.layout, params, self.mesh)
     make = functools.partial(lane.Lane, self.config, self.layout, self.stops)
     blocks = [
       Block(
@@ -220,8 +231,9 @@ class Sampler:
       )
       for state in states
     ]
-    if states[0] is None:
+    if not self._is_warm.is_set():
       blocks[0].warm()
+      self._is_warm.set()
     self._stats = [each.stats for block in blocks for each in block.lanes]
     return blocks
 
@@ -361,3 +373,19 @@ class Sampler:
     return dataclasses.replace(
       samples, think_closed=closed, thinking_length=thinking
     )
+
+
+def _mesh_of_lanes(
+  config: ModelConfig, mesh: Mesh | None, tensor: int
+) -> Mesh | None:
+  if mesh is None:
+    if tensor != 1:
+      raise UserError(
+        f'sampler.tensor={tensor} devices cannot share a lane where there is '
+        'only one; set it to 1'
+      )
+    return None
+  lanes = decode_sharding.lanes_of(list(mesh.devices.flat), tensor)
+  # Raises before anything is loaded or compiled.
+  decode_sharding.stacked_specs(config, lanes)
+  return lanes

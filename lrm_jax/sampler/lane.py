@@ -143,6 +143,11 @@ def prefill_widths(max_prompt: int) -> tuple[int, ...]:
   return tuple(width * cache.PAGE for width in widths)
 
 
+def prefill_size(width: int) -> int:
+  """Prompts of a prefill, each padded to so many tokens."""
+  return max(1, PREFILL_TOKENS // width)
+
+
 class Lane:
   """Groups that have been given to one engine."""
 

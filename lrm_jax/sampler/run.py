@@ -11,6 +11,7 @@ from concurrent.futures import (
 
 import numpy as np
 
+from lrm_jax import interrupts
 from lrm_jax.sampler.block import Block
 from lrm_jax.sampler.lane import Finished, Group, Lane, Request
 
@@ -52,6 +53,9 @@ class Run:
 
     A thread for each block: a program that is started by one thread may wait
     for others that the same thread has started.
+
+    Raises:
+      Stopped: this process was told to stop; nothing is left to iterate over.
     """
     busy: dict[Future, Block] = {}
     with ThreadPoolExecutor(len(self._blocks)) as threads:
@@ -66,6 +70,7 @@ class Run:
             busy[threads.submit(block.advance)] = block
         if not busy:
           break
+        interrupts.check()
         for done in wait(busy, return_when=FIRST_COMPLETED).done:
           del busy[done]
           for finished in done.result():

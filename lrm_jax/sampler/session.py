@@ -68,6 +68,7 @@ class Session:
     self._ending = iter(())
     self._batches: list[_Batch] = []
     self._requests = 0
+    self._is_closed = False
 
   def add(
     self, jobs: Sequence[Job], samples: Samples, on_end: OnEnd | None
@@ -79,7 +80,12 @@ class Session:
       samples: `[N, G]`, written in place. What nobody asks for stays, and is
         over.
       on_end: told of each sample when it is over.
+
+    Raises:
+      ValueError: the session is closed.
     """
+    if self._is_closed:
+      raise ValueError('this session is over; open another one')
     batch = _Batch(self._requests, [], samples, 0, on_end)
     for job in jobs:
       numbered = []
@@ -113,6 +119,7 @@ class Session:
 
   def close(self) -> None:
     """Whatever is not over is not wanted any more."""
+    self._is_closed = True
     self._run.cancel(range(self._requests))
     for _ in self._ending:
       pass

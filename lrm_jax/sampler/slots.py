@@ -150,7 +150,7 @@ def _compact(layout: Layout, state: State) -> State:
   A step reads all pages of the segments in use, and the gaps that short samples
   leave behind would keep it reading what long ones are spread over.
   """
-  sizes = cache.segment_sizes(layout.response_pages)
+  sizes = cache.read_sizes(layout.response_pages, layout.block)
   ends = jnp.cumsum(jnp.array(sizes))
 
   def segments(pages):
@@ -204,6 +204,7 @@ def directories(
   total = length * state.running
   prompts = _directory(
     layout.prompt_pages,
+    layout.block,
     layout.readers,
     state.prompts.pages[prompt],
     requests.column[request],
@@ -212,6 +213,7 @@ def directories(
   )
   responses = _directory(
     layout.response_pages,
+    layout.block,
     1,
     state.pages,
     jnp.zeros_like(prompt),
@@ -221,12 +223,13 @@ def directories(
   return prompts, responses
 
 
-def _directory(pages, readers, table, column, total, start) -> Directory:
+def _directory(pages, block, readers, table, column, total, start) -> Directory:
   """See `Directory`; `total` tokens lie in a slot's pages `[W, J]` of `table`.
 
   Their first one stands at position `start`.
   """
-  pages = sum(cache.segment_sizes(pages))
+  sizes = cache.read_sizes(pages, block)
+  pages = sum(sizes)
   slots, most = table.shape
   begins = cache.PAGE * jnp.arange(most)
   fill = jnp.clip(total[:, None] - begins, 0, cache.PAGE)
@@ -248,7 +251,6 @@ def _directory(pages, readers, table, column, total, start) -> Directory:
     0, count, one, (blank, jnp.zeros(pages, jnp.int32), blank)
   )
   highest = jnp.max(jnp.where(fill > 0, table, -1))
-  sizes = cache.segment_sizes(pages)
   starts = jnp.array([sum(sizes[:i]) for i in range(len(sizes))])
   return Directory(
     reader=reader,
@@ -259,4 +261,5 @@ def _directory(pages, readers, table, column, total, start) -> Directory:
     ),
     count=count,
     used=jnp.sum(starts <= highest),
+    block=block,
   )

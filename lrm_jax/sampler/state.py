@@ -40,6 +40,7 @@ class Layout:
     most: ids that are ever kept by them; None for all.
     kept: of these, how many are told for every token.
     kv_dtype: one of `cache.DTYPES`.
+    block: pages that are read at a time; 0: segments, see `cache`.
   """
 
   slots: int
@@ -61,6 +62,7 @@ class Layout:
   most: int | None
   kept: int
   kv_dtype: str
+  block: int = 0
 
   @property
   def pages_of_prompt(self) -> int:
@@ -167,7 +169,7 @@ def empty(config: ModelConfig, layout: Layout) -> State:
   """Nobody in any slot."""
   slots, width = layout.slots, config.d_model
   pool = lambda pages: tuple(
-    cache.empty_pool(config, pages, layout.kv_dtype)
+    cache.empty_pool(config, pages, layout.kv_dtype, layout.block)
     for _ in range(config.n_layers)
   )
   return State(
@@ -187,9 +189,12 @@ def empty(config: ModelConfig, layout: Layout) -> State:
     ),
     prompt_pools=pool(layout.prompt_pages),
     response_pools=pool(layout.response_pages),
-    scratch=(
-      paged.empty_scratch(config, layout.prompt_pages, layout.readers),
-      paged.empty_scratch(config, layout.response_pages, 1),
+    scratch=tuple(
+      paged.empty_scratch(config, pages, readers, layout.block)
+      for pages, readers in (
+        (layout.prompt_pages, layout.readers),
+        (layout.response_pages, 1),
+      )
     ),
   )
 

@@ -73,9 +73,11 @@ def truncate(
   heat = _column(temperature)
   heat = jnp.where(heat > 0, heat, 1.0)
   # Without the barrier the slice below makes XLA sort the whole vocabulary for
-  # the few largest; on a CPU that takes 60 times as long.
-  largest, ids = jax.lax.optimization_barrier(
-    jax.lax.top_k(vocabulary, size if most is None else min(most, size))
+  # the few largest; on a CPU that takes 60 times as long. One for each: the
+  # compiler dies of one around both where a program is for several devices.
+  largest, ids = map(
+    jax.lax.optimization_barrier,
+    jax.lax.top_k(vocabulary, size if most is None else min(most, size)),
   )
   # The largest is taken off before the division, which would round it away.
   scale = lambda x: (x - largest[..., :1]) / heat

@@ -124,7 +124,8 @@ def test_the_order_of_the_queue():
   _assert_same(_generate(_sampler(slots=8), rows), rows)
 
 
-@pytest.mark.parametrize('tokens', [256, 384, 2048])
+# The first has room for one response.
+@pytest.mark.parametrize('tokens', [160, 256, 384, 2048])
 def test_pages_that_run_out(tokens):
   """Samples wait, or are begun again; all come out as they would have."""
   sampler = _sampler(kv_tokens=tokens, lanes=1)
