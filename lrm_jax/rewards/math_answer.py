@@ -3,8 +3,9 @@ r"""Mathematical answers: find one in a response, compare it with the gold one.
 Example: the response `First 2 + 2 ...</think>So it is $\boxed{\frac12}$.` has
 the answer `\frac12`, and against the gold answer `0.5` it is correct.
 
-1. `extract_answer` reads the part after the first `</think>`: the last
-   `\boxed{}`, or the plain answer where nothing is boxed.
+1. `extract_answer` reads the part after the first `</think>`, thinking that
+   is opened again left out: the last `\boxed{}`, or the plain answer where
+   nothing is boxed.
 2. `grade_exact` decides what needs no algebra: answers that are spelled the
    same after normalisation (true), and two exact rational numbers (true or
    false). All of it is exact arithmetic on `fractions.Fraction`, so integers
@@ -16,6 +17,11 @@ and degree signs are not compared; `50\%` equals both `50` and `0.5`; `52_8`
 equals `52` but not `52_9`; `x = 5` equals `5` but not `y = 5`; `1,234` is a
 number and `1, 234` a list. Decimals are exact: `0.333` is not `1/3`.
 
+Where there is no convention, a wrong answer that passes is worse than a right
+one that does not: hedges (`3 or 4`, `3 maybe`), words that change a number
+(`3 hundred`), look-alikes and invisible characters within an answer, and what
+is nested beyond any answer are not correct.
+
 Time is linear in the response, and nothing here raises on any text.
 """
 
@@ -24,6 +30,7 @@ import fractions
 import re
 
 from lrm_jax.data import prompts
+from lrm_jax.rewards.units import strip_unit
 
 # Five times the longest gold answer of the benchmarks (210 characters).
 MAX_CHARS = 1000
@@ -31,6 +38,8 @@ MAX_CHARS = 1000
 _TAIL_CHARS = 2000
 # Below 640, the tightest limit on int() that an interpreter may be given.
 _MAX_NUMBER_CHARS = 600
+# Of braces and brackets; gold answers of the benchmarks have 5.
+_MAX_DEPTH = 30
 # Keeps 10**k small; measured quantities stay within 10**-50 and 10**60.
 _MAX_EXPONENT = 400
 
@@ -39,6 +48,10 @@ _BRACES = re.compile(
   r'|\\(?:boxed|fbox)(?![A-Za-z])\s*(?P<bare>[^\s{}$\\]+)|\\.|[{}]',
   re.DOTALL,
 )
+_THOUGHTS = re.compile(
+  f'{prompts.THINK_OPEN}.*?(?:{prompts.THINK_CLOSE}|\\Z)', re.DOTALL
+)
+_INK = re.compile(r'\S')
 _ANY_BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])')
 _MARKER = re.compile(
   r'####[ \t]*(?=[-+.$(\\0-9])|\banswer[*_ \t]*(?:is\b|:|=)[*_:\s]*',
@@ -63,8 +76,9 @@ class Verdict:
     correct: whether the answer equals the gold one.
     extracted: the answer as the response spells it; None where it has none.
     status: 'ok', compared; 'no_answer', thinking never closed or nothing was
-      found; 'timeout', the comparison was cut off or its process died;
-      'too_long', an answer over `MAX_CHARS`. Only 'ok' can be correct.
+      found; 'timeout', the comparison was cut off or its process died, so
+      that nobody knows; 'too_long', an answer over `MAX_CHARS`. Only 'ok' can
+      be correct.
   """
 
   correct: bool
@@ -101,6 +115,8 @@ def extract_answer(
     if require_closed_think or prompts.THINK_OPEN in response:
       return None
     text = response
+  else:
+    text = _THOUGHTS.sub(' ', text)
   has_box = _ANY_BOX.search(text) is not None
   found = _last_box(text) if has_box else _plain_answer(text[-_TAIL_CHARS:])
   return found.strip() if found.strip() else None
@@ -130,47 +146,33 @@ def grade_exact(
   return None if correct is None else Verdict(correct, extracted, 'ok')
 
 
-def strip_unit(text: str) -> str:
-  r"""Drops the unit behind a number: `5.4 \text{ cents}`, `5.4 cents`.
+def box_spans(text: str) -> list[tuple[int, int]]:
+  """Where the contents of boxes start and stop, in the order they close.
 
-  Plain units are words of three letters or a few known shorter ones, since
-  the `m` of `6 m` may be a variable.
+  Those that close and are not empty. One pass with a stack of open braces:
+  any nesting costs no more than other text.
   """
-  text = text.strip()
-  match = _TEXT_UNIT.fullmatch(text)
-  is_unit = match is not None
-  if not is_unit:
-    match = _PLAIN_UNIT.fullmatch(text)
-    is_unit = match is not None and all(
-      len(word) > 2 or word.lower() in _SHORT_UNITS
-      for word in match[2].replace('.', '').split()
-    )
-  if not is_unit or not re.search('[0-9]', match[1]):
-    return text
-  words = match[2].lower().split()
-  return text if _NO_UNITS.intersection(words) else match[1]
-
-
-def _last_box(text: str) -> str:
-  """The content of the last box that closes; '' without one.
-
-  One pass with a stack of open braces, so nested boxes give the outer one
-  and a text of nothing but open boxes costs no more than any other.
-  """
-  last, opened = '', []
+  spans, opened = [], []
   for match in _BRACES.finditer(text):
     token = match.group()
     if match['box']:
       opened.append(match.end())
     elif match['bare']:
-      last = match['bare'].rstrip('.,;:!?')
+      bare = match['bare'].rstrip('.,;:!?')
+      spans.append((match.start('bare'), match.start('bare') + len(bare)))
     elif token == '{':
       opened.append(None)
     elif token == '}' and opened:
       start = opened.pop()
-      if start is not None and text[start : match.start()].strip():
-        last = text[start : match.start()]
-  return last
+      if start is not None and _INK.search(text, start, match.start()):
+        spans.append((start, match.start()))
+  return spans
+
+
+def _last_box(text: str) -> str:
+  """The content of the last box that closes, the outer one of nested ones."""
+  spans = box_spans(text)
+  return text[slice(*spans[-1])] if spans else ''
 
 
 def _plain_answer(text: str) -> str:
@@ -220,18 +222,6 @@ _UNICODE = str.maketrans(
     '\u2265': r'\ge ',
   }
 )
-_TEXT_UNIT = re.compile(
-  r'(.*(?:[0-9}]|\\pi|\\circ))(?:\\[ ,;:!]|[\s~])*'
-  r'\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm)\s*\{([A-Za-z~/.\s-]*)\}'
-  r'\s*(?:\^\{?[0-9]\}?)?',
-  re.DOTALL,
-)
-_PLAIN_UNIT = re.compile(r'(.*[0-9}])\s+([A-Za-z][A-Za-z .]*)', re.DOTALL)
-_SHORT_UNITS = frozenset(
-  'cm mm km kg mg ft in mi lb oz ml hr am pm per of'.split()
-)
-# Hedges, and letters that are numbers or variables even in upright type.
-_NO_UNITS = frozenset('and or not percent i j e x y z n k'.split())
 _TEXT = r'\\(?:text(?:bf|it|rm|normal)?|mbox|math(?:rm|bf|it|bb)|operatorname)'
 # Applied in this order. `(?<!\\)` leaves the `\\` between matrix rows alone.
 _REWRITES = tuple(
@@ -259,6 +249,7 @@ _REWRITES = tuple(
     (r'(\\[A-Za-z]+) (?![A-Za-z])', r'\1'),
   )
 )
+_UNSEEN = re.compile(r'\\[hv]?phantom(?![A-Za-z])')
 _NAME = re.compile(r'([A-Za-z](?:\([A-Za-z]\)|_\{[0-9A-Za-z]+\})?)=(?!=)(.+)')
 _THOUSANDS = re.compile(
   r'[-+]?[0-9]{1,3}([, ])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?%?'
@@ -281,6 +272,8 @@ def _compare(response: str, gold: str) -> bool | None:
   a, b = _normalise(response), _normalise(gold)
   if a == b:
     return a != ''
+  if _is_no_answer(a):
+    return False
   named_a, named_b = _NAME.fullmatch(a), _NAME.fullmatch(b)
   if named_a and named_b:
     if named_a[1] != named_b[1]:
@@ -300,6 +293,16 @@ def _compare(response: str, gold: str) -> bool | None:
     percent, other = (x, y) if a.endswith('%') else (y, x)
     return other in (percent, percent / 100)
   return x == y
+
+
+def _is_no_answer(text: str) -> bool:
+  """Nothing that anybody would write down: too deep, too long or unseen."""
+  depth = deepest = 0
+  for char in text:
+    depth += (char in '{([') - (char in '])}')
+    deepest = max(deepest, depth)
+  is_long = len(text) > _MAX_NUMBER_CHARS and _DECIMAL.fullmatch(text)
+  return deepest > _MAX_DEPTH or bool(is_long or _UNSEEN.search(text))
 
 
 def _normalise(text: str) -> str:

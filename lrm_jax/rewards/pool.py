@@ -9,15 +9,15 @@ lines over pipes.
 A comparison may take `timeout` seconds of processor time, so that a verdict
 does not depend on what else the machine does; the kernel ends a worker that
 exceeds them. math-verify's own alarms would not do: they work in main threads
-only, and no signal handler runs while one big integer operation does. Behind
-that the parent keeps a deadline by wall clock, and kills a worker that has
-passed it for whatever reason. Lost workers are replaced.
+only, and no signal handler runs while one big integer operation does. A worker
+that has used up its memory ends itself. Behind that the parent keeps a deadline
+by wall clock, and kills a worker that has passed it for whatever reason. Lost
+workers are replaced.
 """
 
 import collections
 import json
 import math
-import multiprocessing
 import os
 import pathlib
 import selectors
@@ -33,8 +33,8 @@ from lrm_jax.rewards.math_answer import (
   Verdict,
   extract_answer,
   grade_exact,
-  strip_unit,
 )
+from lrm_jax.rewards.units import strip_unit
 
 # Address space of one worker, interpreter and sympy (0.1 GB) included.
 WORKER_MEMORY_BYTES = 2 * 1024**3
@@ -78,7 +78,7 @@ class Grader:
       UserError: a number that is not positive.
     """
     if num_workers is None:
-      num_workers = min(4, multiprocessing.cpu_count())
+      num_workers = min(4, os.cpu_count())
     for name, value in (('num_workers', num_workers), ('timeout', timeout)):
       if not value > 0:
         raise UserError(f'{name}: received {value}; must be positive')

@@ -12,6 +12,12 @@ calls sympy's `parse_expr`, which is `eval`, so only its LaTeX reader is used:
 a grammar. But sympy turns each number token of that grammar into a number by
 `sympify`, which is `eval` again; both are replaced below, before any text is
 read, by a reader of literals that refuses the rest.
+
+Should some text get through all the same, it finds little: once math-verify is
+loaded, the process gives up what a comparison does not need. The kernel lets
+it write no file, open few, start no process and gain no right (`limit`); and
+the interpreter refuses sockets, shells, files for writing, foreign functions
+and the compilation of text by anyone but a few libraries (`refuse`).
 """
 
 import dataclasses
@@ -28,11 +34,35 @@ _INTEGER = re.compile(r'[0-9]+')
 _FLOAT = re.compile(r'(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?')
 # sympy spells some of its own constants as text, such as '3/2'.
 _RATIO = re.compile(r'([0-9]+)/([1-9][0-9]*)')
+# Modules are loaded late, one file at a time.
+_MAX_FILES = 32
+_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS of prctl(2)
+# Audit events that no comparison has, by how they begin.
+_REFUSED = (
+  *('socket.', 'subprocess.', 'os.system', 'os.exec', 'os.posix_spawn'),
+  *('os.spawn', 'os.fork', 'os.kill', 'pty.', 'ctypes.', 'mmap.', 'shutil.'),
+  *('os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink'),
+  *('os.truncate', 'os.chmod', 'os.chown', 'os.putenv', 'os.chdir'),
+  *('pickle.', 'urllib.', 'sys.remote_exec'),
+)
+# Who may compile text, which is then its own template: the import of modules,
+# `dataclass`, `namedtuple`, and sympy's operations on monomials.
+_COMPILERS = frozenset(
+  (
+    *('importlib._bootstrap', 'importlib._bootstrap_external'),
+    *('_frozen_importlib', '_frozen_importlib_external'),
+    *('dataclasses', 'collections', 'sympy.polys.monomials'),
+  )
+)
 
 
 def main() -> int:
   """Serves requests from standard input until it closes."""
   seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
+  # A process inherits what its parent ignores, and where libtpu is loaded that
+  # is SIGPROF: no comparison would ever end.
+  signal.signal(signal.SIGPROF, signal.SIG_DFL)
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
   # A library that prints must not get between the replies.
   replies = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
@@ -42,6 +72,8 @@ def main() -> int:
       resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
   try:
     _prepare()
+    limit()
+    sys.addaudithook(refuse)
   except Exception as error:
     print(json.dumps({'error': repr(error)}), file=replies, flush=True)
     return 1
@@ -65,6 +97,43 @@ def _prepare() -> None:
   forbid_evaluation()
   if not is_equal(r'\sqrt{8}', r'2\sqrt{2}'):
     raise RuntimeError('it does not take the root of 8 for twice that of 2')
+
+
+def limit() -> None:
+  """Gives up what the kernel would grant; nobody can take it back."""
+  sys.dont_write_bytecode = True
+  limits = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_FSIZE: 0,
+    resource.RLIMIT_NOFILE: _MAX_FILES,
+    # Of no effect on root, who must be stopped by `refuse` alone.
+    resource.RLIMIT_NPROC: 0,
+  }
+  for kind, most in limits.items():
+    resource.setrlimit(kind, (most, most))
+  if sys.platform == 'linux':
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+def refuse(event: str, arguments: tuple) -> None:
+  """An audit hook that lets comparisons happen and little else.
+
+  Raises:
+    PermissionError: the event is none of theirs.
+  """
+  if event == 'open':
+    _, mode, flags = arguments
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    if set('wax+') & set('' if mode is None else mode) or flags & writes:
+      raise PermissionError('a comparison writes no file')
+  elif event == 'compile':
+    caller = sys._getframe(1).f_globals['__name__']
+    if caller not in _COMPILERS:
+      raise PermissionError(f'{caller} may not compile text')
+  elif event.startswith(_REFUSED):
+    raise PermissionError(f'a comparison has no {event}')
 
 
 def forbid_evaluation() -> None:
@@ -117,6 +186,9 @@ def is_equal(answer: str, gold: str) -> bool:
 
   Returns:
     The verdict; False for what cannot be read.
+
+  Raises:
+    MemoryError: what is left is no ground for any verdict.
   """
   import math_verify
 
@@ -130,6 +202,8 @@ def is_equal(answer: str, gold: str) -> bool:
       numeric_precision=15 + zeros,
       timeout_seconds=None,
     )
+  except MemoryError:
+    raise
   except Exception:
     return False
 

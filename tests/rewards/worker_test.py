@@ -11,12 +11,14 @@ from lrm_jax.rewards import worker
 _PATH = pathlib.Path(worker.__file__)
 
 
-def _serve(requests, seconds=60, memory=2 * 1024**3):
+def _serve(requests, seconds=60, memory=2 * 1024**3, **options):
   done = subprocess.run(
     [sys.executable, '-P', str(_PATH), str(seconds), str(memory)],
     input=''.join(json.dumps(request) + '\n' for request in requests),
     capture_output=True,
     text=True,
+    timeout=100,
+    **options,
   )
   return done.returncode, [json.loads(x) for x in done.stdout.splitlines()]
 
@@ -34,6 +36,18 @@ def test_protocol():
 
 def test_the_kernel_keeps_the_time():
   code, replies = _serve([{'answer': '10^{10^{10^{10}}}', 'gold': '1'}], 0.5)
+  assert code == -signal.SIGPROF
+  assert replies == [{'ready': True}]
+
+
+def test_the_kernel_keeps_it_where_the_parent_ignores_its_signal():
+  # As libtpu does. SIGPROF may be blocked as well.
+  def ignore():
+    signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
+
+  request = {'answer': '10^{10^{10^{10}}}', 'gold': '1'}
+  code, replies = _serve([request], 0.5, preexec_fn=ignore)
   assert code == -signal.SIGPROF
   assert replies == [{'ready': True}]
 
