@@ -7,13 +7,16 @@ a line end, and half a surrogate pair from a model, are then harmless.
 
 import contextlib
 import gzip
+import io
+import itertools
 import json
+import math
 import os
-import pathlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
+from lrm_jax import storage
 from lrm_jax.errors import UserError
 
 Path = str | os.PathLike[str]
@@ -27,6 +30,11 @@ _JSON_NAMES = {
   dict: 'object',
   type(None): 'null',
 }
+# Bytes of a row: a response of a million tokens, each with its ids and numbers.
+_MOST_LINE = 1 << 26
+# Rows of text become five to thirty times smaller.
+_MOST_UNPACKED = 1 << 24
+_MOST_GROWTH = 200
 _NO_FIELDS: Mapping[str, tuple[type, ...]] = {}
 
 
@@ -47,12 +55,12 @@ def read_rows(
     UserError: the file cannot be read, or a line (named `FILE:LINE`, from 1)
       is not UTF-8, not JSON, not an object, or lacks a required field.
   """
-  path = pathlib.Path(path)
+  path = storage.as_path(path)
   try:
     with _open_reader(path) as file:
       return [
         _parse_line(line, f'{path}:{number}', required)
-        for number, line in enumerate(file, start=1)
+        for number, line in _lines(file, path)
         if line.strip()
       ]
   except FileNotFoundError:
@@ -63,33 +71,76 @@ def read_rows(
       'from the name of a plain file'
     ) from error
   except OSError as error:
-    raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+    reason = error if error.strerror is None else error.strerror
+    raise UserError(
+      f'{path}: cannot be read ({reason}); give a file that you may read'
+    ) from error
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
   """Writes a JSON Lines file; other processes see all of it or none.
 
   Args:
-    path: its folder must exist; an earlier file is replaced.
+    path: its folder must exist, or it is in a bucket; an earlier file is
+      replaced.
     rows: any number of objects; NaN and infinities are written as Python's
       `json` reads them back.
 
   Raises:
     UserError: the file cannot be written; an earlier one is untouched.
   """
-  with _replacing(pathlib.Path(path)) as file:
+  with _replacing(storage.as_path(path)) as file:
     for row in rows:
       file.write(json.dumps(row).encode() + b'\n')
 
 
 def write_json(path: Path, value: Any) -> None:
   """Writes one JSON value, indented, in the same way as `write_rows`."""
-  with _replacing(pathlib.Path(path)) as file:
+  with _replacing(storage.as_path(path)) as file:
     file.write(json.dumps(value, indent=2).encode() + b'\n')
 
 
-def _open_reader(path: pathlib.Path) -> IO[bytes]:
+def remove_parts(folder: storage.Path) -> None:
+  """Removes what a process left there that was killed while it wrote."""
+  if not storage.is_remote(folder):
+    for part in folder.glob('.*.part'):
+      part.unlink(missing_ok=True)
+
+
+def _open_reader(path: storage.Path) -> IO[bytes]:
+  if storage.is_remote(path):
+    content = io.BytesIO(path.read_bytes())
+    return gzip.open(content) if path.suffix == '.gz' else content
   return gzip.open(path) if path.suffix == '.gz' else path.open('rb')
+
+
+def _lines(file: IO[bytes], path: storage.Path) -> Iterator[tuple[int, bytes]]:
+  """(number, line) of a file, as long as no line and not all are too long.
+
+  A compressed file may be a thousand times as large as it looks, in one line
+  or in many.
+  """
+  room = math.inf
+  if path.suffix == '.gz':
+    status = path.stat()
+    size = status.length if storage.is_remote(path) else status.st_size
+    room = max(_MOST_UNPACKED, _MOST_GROWTH * size)
+  for number in itertools.count(1):
+    line = file.readline(_MOST_LINE + 1)
+    if not line:
+      return
+    if len(line) > _MOST_LINE:
+      raise UserError(
+        f'{path}:{number}: longer than {_MOST_LINE} bytes; each line must be '
+        'one JSON object'
+      )
+    room -= len(line)
+    if room < 0:
+      raise UserError(
+        f'{path}: unpacked more than {_MOST_GROWTH} times as large as the '
+        'file; where that is meant, unpack it with gunzip'
+      )
+    yield number, line
 
 
 def _parse_line(
@@ -125,16 +176,20 @@ def _parse_line(
 
 
 @contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+def _replacing(path: storage.Path) -> Iterator[IO[bytes]]:
   """A file that takes the place of `path` once all of it is on the disk."""
+  if storage.is_remote(path):
+    content = io.BytesIO()
+    with _compressing(path, content) as file:
+      yield file
+    with storage.explained(path):
+      path.write_bytes(content.getvalue())
+    return
   part = path.with_name(f'.{path.name}.{os.getpid()}.part')
   try:
     with part.open('wb') as plain:
-      if path.suffix == '.gz':
-        with gzip.GzipFile('', 'wb', fileobj=plain, mtime=0) as file:
-          yield file
-      else:
-        yield plain
+      with _compressing(path, plain) as file:
+        yield file
       plain.flush()
       os.fsync(plain.fileno())
     os.replace(part, path)
@@ -145,3 +200,12 @@ def _replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
     ) from error
   finally:
     part.unlink(missing_ok=True)
+
+
+def _compressing(
+  path: storage.Path, plain: IO[bytes]
+) -> contextlib.AbstractContextManager[IO[bytes]]:
+  """What to write into, where the name of a file says that it is compressed."""
+  if path.suffix == '.gz':
+    return gzip.GzipFile('', 'wb', fileobj=plain, mtime=0)
+  return contextlib.nullcontext(plain)

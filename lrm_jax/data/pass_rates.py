@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import json
 import math
-import pathlib
+import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, small_files, storage
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
 
@@ -57,13 +58,13 @@ class PassRates:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load(path: str | pathlib.Path) -> PassRates:
+def load(path: str | os.PathLike[str]) -> PassRates:
   """Reads pass rates.
 
   Raises:
     UserError: no such file, or one without pass rates.
   """
-  path = pathlib.Path(path)
+  path = storage.as_path(path)
   if not path.is_file():
     raise UserError(
       f'data.pass_rates={str(path)!r}: no such file; give the summary.json of '
@@ -75,19 +76,29 @@ def load(path: str | pathlib.Path) -> PassRates:
       for row in jsonl.read_rows(path):
         by_id[str(row['id'])] = float(row['pass_rate'])
     else:
-      for row in json.loads(path.read_text('utf-8'))['by_level']:
+      for row in _summary(path)['by_level']:
         by_level[int(row['level'])] = float(row['accuracy'])
   except UserError:
     raise
-  except (ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
     raise UserError(
       f'{path}: no pass rates ({type(error).__name__}: {error}); expected '
       'by_level with level and accuracy, or lines with id and pass_rate'
     ) from error
   rates = PassRates(str(path), by_id, by_level)
-  if not rates.values or not all(0 <= rate <= 1 for rate in rates.values):
-    raise UserError(f'{path}: pass rates must be in [0, 1], at least one')
+  wrong = [rate for rate in rates.values if not 0 <= rate <= 1]
+  if wrong or not rates.values:
+    raise UserError(
+      f'{path}: has {wrong[0] if wrong else "none"}; pass rates must be in '
+      '[0, 1], at least one'
+    )
   return rates
+
+
+def _summary(path: storage.Path) -> Any:
+  if storage.is_remote(path):
+    return json.loads(path.read_text('utf-8'))
+  return small_files.read_json(path)
 
 
 def chance(

@@ -11,13 +11,7 @@ none:
   nothing     Question: QUESTION\n<think>\n
 """
 
-import datetime
-import functools
-
-import jinja2
-from jinja2 import sandbox
-
-from lrm_jax.errors import UserError
+from lrm_jax.data import templates
 from lrm_jax.tokenization import base
 
 THINK_OPEN = '<think>'
@@ -50,12 +44,13 @@ def format_prompt(
     The prompt.
 
   Raises:
-    UserError: the template is broken, refuses the message, or reaches for
-      what a sandboxed template may not touch.
+    UserError: as `templates.render`.
   """
   content = f'{question}\n{instruction}' if instruction else question
   if tokenizer.chat_template is not None:
-    prompt = _render(tokenizer, content)
+    prompt = templates.render(
+      tokenizer.chat_template, content, tokenizer.special_tokens
+    )
     is_open = prompt.rstrip().endswith(THINK_OPEN)
     return prompt if is_open else f'{prompt}{THINK_OPEN}\n'
   symbols = ('<|User|>', '<|Assistant|>')
@@ -101,44 +96,3 @@ def split_response(text: str) -> tuple[str, str, bool]:
   """
   thinking, tag, answer = text.partition(THINK_CLOSE)
   return thinking, answer, bool(tag)
-
-
-def _render(tokenizer: base.Tokenizer, content: str) -> str:
-  try:
-    return _compile(tokenizer.chat_template).render(
-      messages=[{'role': 'user', 'content': content}],
-      add_generation_prompt=True,
-      **tokenizer.special_tokens,
-    )
-  # A template is data from a stranger: whatever it raises is its own fault.
-  except Exception as error:
-    raise UserError(
-      f'chat_template: {type(error).__name__}: '
-      f'{" ".join(str(error).split())}; mend the template or remove it from '
-      'the model directory'
-    ) from error
-
-
-@functools.lru_cache(maxsize=8)
-def _compile(source: str) -> jinja2.Template:
-  """Compiles under the settings that templates are written for.
-
-  As in `transformers.utils.chat_template_utils`: blocks leave no blank lines,
-  `break` and `continue` exist, and so do the two functions below.
-  """
-  environment = sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=['jinja2.ext.loopcontrols'],
-  )
-  environment.globals['raise_exception'] = _raise_exception
-  environment.globals['strftime_now'] = _strftime_now
-  return environment.from_string(source)
-
-
-def _raise_exception(message: str):
-  raise jinja2.TemplateError(message)
-
-
-def _strftime_now(pattern: str) -> str:
-  return datetime.datetime.now().strftime(pattern)

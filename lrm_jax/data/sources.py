@@ -10,10 +10,11 @@ A source has `__len__` and `__getitem__`, all that grain asks for.
 import dataclasses
 import functools
 import json
-import pathlib
+import os
 import re
 from collections.abc import Callable, Sequence
 
+from lrm_jax import storage
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
@@ -91,7 +92,7 @@ def load_problems(
   return dataclasses.replace(source, length=length)
 
 
-def read_jsonl(path: str | pathlib.Path) -> list[Problem]:
+def read_jsonl(path: str | os.PathLike[str]) -> list[Problem]:
   """Reads problems from a JSONL file.
 
   Fields of a row: `question` and `answer` (text, or an integer answer); `id`
@@ -109,9 +110,10 @@ def read_jsonl(path: str | pathlib.Path) -> list[Problem]:
     UserError: no such file, no rows, or a row that is not a problem, named as
       FILE:LINE.
   """
-  path = pathlib.Path(path)
+  path = storage.as_path(path)
   try:
-    text = path.read_text(encoding='utf-8')
+    with storage.explained(path):
+      text = path.read_text(encoding='utf-8')
   except OSError as error:
     raise UserError(
       f'{path}: {error.strerror}; give the path of a JSONL file of problems'

@@ -10,12 +10,13 @@ kinds of vocabulary (`tokenizer.json`, `tokenizer.model`) are read with them:
 """
 
 import dataclasses
-import json
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from lrm_jax import small_files
 from lrm_jax.errors import UserError
 
 # Copied verbatim by `save`: with these a tokenizer loads as it was. The
@@ -31,6 +32,8 @@ _FILES = (
   'vocab.json',
   'merges.txt',
 )
+# Bytes of one of them; that of Gemma 3 has 33 million.
+_MOST = 1 << 27
 
 
 # What ends a turn in the templates of Qwen, Llama, Gemma and Phi. The files
@@ -117,9 +120,9 @@ def read_settings(directory: str | pathlib.Path) -> Settings:
   return Settings(
     directory=directory,
     files={
-      name: (directory / name).read_bytes()
+      name: _read(directory / name)
       for name in _FILES
-      if (directory / name).is_file()
+      if small_files.exists(directory / name)
     },
     tokens={
       key: _token_text(directory, key, value)
@@ -190,10 +193,12 @@ def resolve(
 
 def _read_json(path: pathlib.Path) -> dict:
   """The object in a JSON file; empty where there is no such file."""
-  if not path.is_file():
+  if not small_files.exists(path):
     return {}
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = small_files.read_json(path)
+  except OSError as error:
+    raise _unreadable(path, error) from error
   except ValueError as error:
     raise UserError(
       f'{path}: not JSON ({error}); download or export the file again'
@@ -204,6 +209,26 @@ def _read_json(path: pathlib.Path) -> dict:
       'download or export the file again'
     )
   return content
+
+
+def _read(path: pathlib.Path) -> bytes:
+  """The content of a file that goes wherever the model is exported to."""
+  if small_files.leads_out(path):
+    raise UserError(
+      f'{path}: a link out of its folder, to a file that would be copied with '
+      'the model; put the file itself there'
+    )
+  try:
+    return small_files.read_bytes(path, _MOST)
+  except OSError as error:
+    raise _unreadable(path, error) from error
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> UserError:
+  return UserError(
+    f'{path}: cannot be read ({error.strerror}); download or export the file '
+    'again'
+  )
 
 
 def _token_text(directory: pathlib.Path, key: str, value: object) -> str:
@@ -222,7 +247,10 @@ def _added_tokens(directory: pathlib.Path, config: dict) -> dict[int, str]:
   if 'added_tokens_decoder' not in config:
     return {}
   added = config['added_tokens_decoder']
-  if not isinstance(added, dict) or not all(key.isdecimal() for key in added):
+  # Ids of 32 bits have at most ten digits.
+  if not isinstance(added, dict) or not all(
+    re.fullmatch('[0-9]{1,10}', key) for key in added
+  ):
     raise UserError(
       f'{directory}/tokenizer_config.json: added_tokens_decoder must be an '
       'object keyed by token ids; export the tokenizer again'
@@ -249,8 +277,13 @@ def _eos_ids(path: pathlib.Path, config: dict) -> tuple[int, ...]:
 def _chat_template(directory: pathlib.Path, config: dict) -> str | None:
   """The template; a file of its own outranks tokenizer_config.json."""
   path = directory / 'chat_template.jinja'
-  if path.is_file():
-    return path.read_text(encoding='utf-8')
+  if small_files.exists(path):
+    try:
+      return _read(path).decode()
+    except UnicodeDecodeError as error:
+      raise UserError(
+        f'{path}: not UTF-8 ({error}); download or export the file again'
+      ) from error
   if 'chat_template' not in config or config['chat_template'] is None:
     return None
   template = config['chat_template']
@@ -258,11 +291,16 @@ def _chat_template(directory: pathlib.Path, config: dict) -> str | None:
     return template
   try:
     named = {entry['name']: entry['template'] for entry in template}
-  except (TypeError, KeyError) as error:
+    is_text = all(
+      isinstance(text, str) for item in named.items() for text in item
+    )
+  except (TypeError, KeyError):
+    is_text = False
+  if not is_text:
     raise UserError(
       f'{directory}/tokenizer_config.json: chat_template must be a string or '
-      'a list of objects with "name" and "template"'
-    ) from error
+      'a list of objects with the texts "name" and "template"'
+    )
   if 'default' not in named:
     raise UserError(
       f'{directory}/tokenizer_config.json: chat_template names '

@@ -7,6 +7,8 @@ import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from lrm_jax.tokenization import base
+
 CORPUS = [
   'What is 1 + 2 ? Let me check that again . wait',
   'Natalia sold 48 / 2 = 24 clips in May . The answer is 72 .',
@@ -93,3 +95,8 @@ def write_hf(directory, plain=SYMBOLS, special=('<bos>', '<eos>', '<pad>')):
     {'bos_token': '<bos>', 'eos_token': '<eos>', 'pad_token': '<pad>'},
   )
   return directory
+
+
+def base_of(directory, **options):
+  """The tokenizer of `write_hf`."""
+  return base.load(write_hf(directory, **options))

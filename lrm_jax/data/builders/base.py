@@ -33,7 +33,8 @@ class ProblemBuilder(tfds.core.GeneratorBasedBuilder):
   HOMEPAGE: str | None = None
 
   def __init__(self, **kwargs):
-    super().__init__(file_format='array_record', **kwargs)
+    with _undamaged(self.name, _folder(kwargs)):
+      super().__init__(file_format='array_record', **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -66,6 +67,12 @@ class ProblemBuilder(tfds.core.GeneratorBasedBuilder):
           'domain': problem.domain,
         },
       )
+
+
+def _folder(arguments: Mapping) -> object:
+  """Where a builder of these arguments keeps its files."""
+  stated = arguments['data_dir'] if 'data_dir' in arguments else None
+  return tfds.core.constants.DATA_DIR if stated is None else stated
 
 
 def to_problem(example: Mapping) -> Problem:
@@ -107,4 +114,47 @@ def prepared(builder: ProblemBuilder, split: str) -> Sequence:
       f'({" ".join(str(error).split())}); cure that, or give the path of a '
       '.jsonl file instead'
     ) from error
-  return builder.as_data_source(split=split)
+  with _undamaged(builder.name, builder.data_dir):
+    return _Examples(builder, builder.as_data_source(split=split))
+
+
+class _Examples(Sequence):
+  """Stored examples by index; damaged ones are refused, never passed over.
+
+  Every chunk of an array_record has a hash, which is looked at here.
+  """
+
+  def __init__(self, builder: ProblemBuilder, source: Sequence):
+    self._builder = builder
+    self._source = source
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Mapping:
+    if not 0 <= index < len(self):
+      raise IndexError(f'{self._builder.name}: no example {index}')
+    with _undamaged(self._builder.name, self._builder.data_dir):
+      example = self._source[index]
+      if None in example.values():
+        raise ValueError(f'example {index} is not there')
+    return example
+
+
+@contextlib.contextmanager
+def _undamaged(name: str, folder: object) -> Iterator[None]:
+  """Says in one line what is wrong with files that TFDS once prepared.
+
+  Raises:
+    UserError: for everything that their readers raise.
+  """
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as error:  # Of protocol buffers, array_record, TFDS ...
+    reason = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+    raise UserError(
+      f'data set {name}: what was prepared in {folder} is damaged ({reason}); '
+      'remove that folder, and it is prepared again'
+    ) from error
