@@ -10,6 +10,7 @@ import json
 import pathlib
 from typing import Any
 
+from lrm_jax import small_files
 from lrm_jax.checkpoints import rope_json, windows
 from lrm_jax.checkpoints.families import FAMILIES, Family, Field
 from lrm_jax.errors import UserError
@@ -168,13 +169,13 @@ def _check_said(
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
   try:
-    stated = json.loads(path.read_bytes())
+    stated = small_files.read_json(path)
   except OSError as error:
     raise UserError(
       f'{path}: cannot be read ({error.strerror}); give a model directory '
       'with config.json and model.safetensors'
     ) from None
-  except (ValueError, RecursionError):
+  except ValueError:
     stated = None
   if not isinstance(stated, dict):
     raise UserError(
@@ -304,7 +305,10 @@ def _ropes(
 
 def _check_group(where: str, group: Any) -> None:
   if not isinstance(group, dict):
-    raise UserError(f'{where}={json.dumps(group)} must be an object or null')
+    raise UserError(
+      f'{where}={json.dumps(group)} must be an object or null; give the '
+      'config.json of a model'
+    )
 
 
 def _rope(where, group, context, family):

@@ -1,11 +1,10 @@
 """What lies beside the weights: tokenizer files, generation settings, ids."""
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, small_files
 from lrm_jax.tokenization import settings
 from lrm_jax.tokenization.base import Tokenizer
 
@@ -61,6 +60,6 @@ def of_directory(directory: pathlib.Path) -> Extras:
   Raises:
     UserError: one of the files is not what it should be.
   """
-  stated = json.loads((directory / 'config.json').read_bytes())
+  stated = small_files.read_json(directory / 'config.json')
   ids = {name: stated[name] for name in stated if name in _IDS}
   return Extras(settings.read_settings(directory).save, ids, None)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, storage
 from lrm_jax.checkpoints import config_json, extras, key_maps, placing
 from lrm_jax.checkpoints import weights as weights_lib
 from lrm_jax.checkpoints.key_maps import Slot
@@ -135,9 +135,10 @@ def save(
 
   Everything goes to a hidden directory beside the target, which then takes
   its place. An earlier model there is replaced; any other content is refused.
+  In a bucket, where no directory can be renamed, this holds of each file only.
 
   Args:
-    directory: the target; parents are made.
+    directory: the target, here or in a bucket; parents are made.
     config: the architecture.
     params: NumPy or JAX arrays in the tree of `transformer.init_params`; one
       tensor at a time comes to the host.
@@ -153,14 +154,16 @@ def save(
       The target is untouched then.
   """
   if dtype not in DTYPES:
-    raise UserError(f'dtype={dtype!r} is not one of {", ".join(DTYPES)}')
+    raise UserError(
+      f'dtype={dtype!r} is not one of {", ".join(DTYPES)}; choose one of them'
+    )
   check_shapes(config, params)
   if tokenizer is not None:
     fit_vocabulary(config, tokenizer)
     beside = extras.of_tokenizer(tokenizer)
   fields = config_json.render(config, dtype) | beside.ids
   slots = key_maps.slots(config)
-  with replacing(pathlib.Path(directory)) as part:
+  with replacing(storage.as_path(directory)) as part:
     beside.write(part)
     jsonl.write_json(part / 'config.json', fields)
     weights_lib.write(

@@ -6,12 +6,11 @@ run     the workdir of `lrm train` or `lrm sft`: one of its checkpoints
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from lrm_jax import assets, workdir
+from lrm_jax import assets, small_files, workdir
 from lrm_jax.checkpoints import (
   config_json,
   extras,
@@ -32,6 +31,8 @@ RUNNING = {
 }
 # And those that say where it comes from.
 _ORIGIN = ('path', 'new')
+# What plain values raise that are none of a model.
+_NO_MODEL = (TypeError, ValueError, KeyError, ArithmeticError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,21 +102,28 @@ def open_source(
 
 def _is_run(directory: pathlib.Path) -> bool:
   try:
-    stated = json.loads((directory / 'config.json').read_bytes())
-  except (OSError, ValueError, RecursionError):
+    stated = small_files.read_json(directory / 'config.json')
+  except (OSError, ValueError):
     return (directory / 'checkpoints').is_dir()
-  return isinstance(stated, dict) and stated.keys() == {'verb', 'config'}
+  return workdir.is_record(stated)
 
 
 def _of_run(directory: pathlib.Path, step: int | None) -> Source:
   record = workdir.read_record(directory / 'config.json')
-  model = record['config']['model']
+  model = _model(directory, record['config'])
   if model['path'] is None:
     origin, config = directory / 'tokenizer', _new(directory, model['new'])
   else:
     origin = _origin(directory, model['path'])
     config = huggingface.read_config(origin)
-  config = presets.change(config, **_changes(directory, model))
+  changes = _changes(directory, model)
+  try:
+    config = presets.change(config, **changes)
+  except _NO_MODEL as error:
+    raise UserError(
+      f'{directory}: model of its config is none ({error}); use the version of '
+      'lrm_jax that the run was made with'
+    ) from error
   step, stored = orbax_models.open_run(directory, step)
   return Source(
     'run',
@@ -128,11 +136,24 @@ def _of_run(directory: pathlib.Path, step: int | None) -> Source:
   )
 
 
+def _model(directory: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
+  """The group `model` of a run's config, where it has one."""
+  model = config['model'] if 'model' in config else None
+  path = model['path'] if isinstance(model, dict) and 'path' in model else 0
+  is_new = path is None and 'new' in model and isinstance(model['new'], dict)
+  if not (is_new or isinstance(path, str)):
+    raise UserError(
+      f'{directory}: its config.json has no model.path or model.new; give the '
+      'workdir of a run'
+    )
+  return model
+
+
 def _new(directory: pathlib.Path, fields: dict[str, Any]) -> ModelConfig:
   """The architecture of a run that started from nothing."""
   try:
     return presets.build(**fields)
-  except (TypeError, ValueError) as error:
+  except _NO_MODEL as error:
     raise UserError(
       f'{directory}: model.new of its config is no model ({error}); use the '
       'version of lrm_jax that the run was made with'

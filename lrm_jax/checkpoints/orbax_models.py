@@ -24,6 +24,7 @@ from lrm_jax.checkpoints import (
   huggingface,
   key_maps,
   placing,
+  recovery,
   replacing,
   weights,
 )
@@ -122,11 +123,12 @@ def open_run(
 
   Args:
     workdir: of the run.
-    step: whose checkpoint; None: the newest.
+    step: whose checkpoint; None: the newest that is whole.
 
   Raises:
     UserError: there is no such checkpoint, or it is damaged.
   """
+  step = recovery.choose(pathlib.Path(workdir), step)
   path = pathlib.Path(workdir).absolute() / 'checkpoints'
   manager = ocp.CheckpointManager(
     path,
@@ -134,18 +136,6 @@ def open_run(
     options=ocp.CheckpointManagerOptions(create=False),
     item_handlers={'state': ocp.PyTreeCheckpointHandler()},
   )
-  steps = manager.all_steps() if path.is_dir() else []
-  if not steps:
-    raise UserError(
-      f'{workdir}: no checkpoint yet; wait for the first, or use the model '
-      'that the run started from'
-    )
-  if step is not None and step not in steps:
-    raise UserError(
-      f'{workdir}: no checkpoint of step {step}; allowed: '
-      f'{", ".join(map(str, sorted(steps)))}'
-    )
-  step = max(steps) if step is None else step
   where = path / str(step)
   with readable(where):
     tree = manager.item_metadata(step).state.tree

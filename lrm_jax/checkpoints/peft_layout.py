@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from lrm_jax import jsonl
-from lrm_jax.checkpoints import key_maps, replacing
+from lrm_jax import jsonl, small_files, storage
+from lrm_jax.checkpoints import key_maps, replacing, tensor_files
 from lrm_jax.checkpoints.key_maps import Slot
 from lrm_jax.checkpoints.weights import first
 from lrm_jax.errors import UserError
@@ -69,7 +68,7 @@ def save(
     _export(config, lora, adapters), metadata={'format': 'pt'}
   )
   stated = {'base_model_name_or_path': base, 'inference_mode': True}
-  place = pathlib.Path(directory)
+  place = storage.as_path(directory)
   with replacing.replacing(place, replacing.ADAPTER) as part:
     (part / FILE).write_bytes(content)
     jsonl.write_json(part / CONFIG, stated | _render(config, lora))
@@ -89,7 +88,7 @@ def load(
   """
   directory = pathlib.Path(directory)
   _check_config(directory / CONFIG, _render(config, lora))
-  tensors = _read(directory / FILE)
+  stored = tensor_files.read_header(directory / FILE)
   adapters = jax.tree.map(
     lambda leaf: np.zeros(leaf.shape, np.float32), _shapes(config, lora)
   )
@@ -97,16 +96,18 @@ def load(
   expected = _export(config, lora, adapters)
   wrong = [
     name
-    for name in sorted(expected.keys() | tensors.keys())
+    for name in sorted(expected.keys() | stored.keys())
     if name not in expected
-    or name not in tensors
-    or expected[name].shape != tensors[name].shape
+    or name not in stored
+    or expected[name].shape != stored[name].shape
+    or stored[name].dtype not in tensor_files.DTYPES
   ]
   if wrong:
     raise UserError(
       f'{directory / FILE}: {first(wrong)} is missing, not known or of another '
-      'shape; give adapters of this very model'
+      'shape or dtype; give adapters of this very model'
     )
+  tensors = {name: _read(tensor) for name, tensor in stored.items()}
   for module in _modules(config, lora):
     a, b = (tensors[name] for name in _names(module))
     for slot, rows, columns in _blocks(module, lora):
@@ -195,7 +196,7 @@ def _export(
 
 def _check_config(path: pathlib.Path, wanted: dict[str, Any]) -> None:
   try:
-    stated = json.loads(path.read_bytes())
+    stated = small_files.read_json(path)
     modules, *_ = (stated[k] for k in ('target_modules', 'r', 'lora_alpha'))
     # A set to PEFT, in no order; a string is a pattern.
     if isinstance(modules, list):
@@ -217,12 +218,8 @@ def _check_config(path: pathlib.Path, wanted: dict[str, Any]) -> None:
       )
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    found = safetensors.numpy.load_file(path)
-  except (safetensors.SafetensorError, OSError) as error:
-    reason = ' '.join(str(error).split())
-    raise UserError(
-      f'{path}: not a whole safetensors file ({reason}); save it again'
-    ) from error
-  return {name: tensor.astype(np.float32) for name, tensor in found.items()}
+def _read(tensor: tensor_files.Stored) -> np.ndarray:
+  found = np.empty(tensor.shape, np.float32)
+  for row, rows in tensor_files.read_blocks(tensor, 0, len(found)):
+    found[row : row + len(rows)] = rows
+  return found

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lrm_jax import storage
 from lrm_jax.checkpoints import weights
 from lrm_jax.errors import UserError
 
@@ -62,14 +63,21 @@ _SHARD = re.compile(r'model-[0-9]+-of-[0-9]+\.safetensors')
 
 @contextlib.contextmanager
 def replacing(
-  directory: pathlib.Path, kind: Kind = MODEL
+  directory: storage.Path, kind: Kind = MODEL
 ) -> Iterator[pathlib.Path]:
   """A hidden directory beside `directory` that is moved there when complete.
+
+  For a bucket it is one of this machine that is copied when complete: each file
+  at once, but one after the other.
 
   Raises:
     UserError: there is something there that is not of this kind, or it cannot
       be written. What was there before is untouched then.
   """
+  if storage.is_remote(directory):
+    with _copying(directory, kind) as part:
+      yield part
+    return
   directory = directory.resolve()
   check(directory, kind)
   part, old = (
@@ -99,7 +107,21 @@ def replacing(
     shutil.rmtree(part, ignore_errors=True)
 
 
-def check(directory: pathlib.Path, kind: Kind = MODEL) -> None:
+@contextlib.contextmanager
+def _copying(directory: storage.Path, kind: Kind) -> Iterator[pathlib.Path]:
+  """`replacing` in a bucket."""
+  with storage.explained(directory):
+    check(directory, kind)
+    earlier = list(directory.iterdir()) if directory.exists() else []
+  with storage.Mirror(directory) as mirror:
+    yield mirror.folder
+    new = {path.name for path in mirror.folder.iterdir()}
+  for path in earlier:
+    if path.name not in new:
+      path.rmtree() if path.is_dir() else path.unlink()
+
+
+def check(directory: storage.Path, kind: Kind = MODEL) -> None:
   """Only an empty directory or an earlier one of its kind may be overwritten.
 
   Raises:
@@ -118,14 +140,14 @@ def check(directory: pathlib.Path, kind: Kind = MODEL) -> None:
     )
 
 
-def _is_known(path: pathlib.Path, kind: Kind) -> bool:
+def _is_known(path: storage.Path, kind: Kind) -> bool:
   if path.is_dir():
     return _is_mark(path, kind)
   is_shard = kind is MODEL and _SHARD.fullmatch(path.name)
   return path.name in kind.names or bool(is_shard)
 
 
-def _is_mark(path: pathlib.Path, kind: Kind) -> bool:
+def _is_mark(path: storage.Path, kind: Kind) -> bool:
   if path.is_dir():
     return kind is MODEL and path.name == PARAMS and (path / MARK).exists()
   return path.name in kind.marks

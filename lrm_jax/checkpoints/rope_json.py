@@ -48,13 +48,12 @@ def parse(where: str, group: dict[str, Any], context: dict[str, Any]) -> Rope:
   except (TypeError, ValueError, ArithmeticError) as error:
     if isinstance(error, UserError) and str(error).startswith(where):
       raise
-    reason = ' '.join(str(error).split())
-    if not isinstance(error, UserError):
-      reason = (
-        f'{json.dumps(group)[:200]} gives no frequencies ({reason}); give the '
-        'config.json of a model'
-      )
-    raise UserError(f'{where}: {reason}') from None
+    if isinstance(error, UserError):
+      raise UserError(f'{where}: {error}') from None
+    raise UserError(
+      f'{where}: {json.dumps(group)[:200]} gives no frequencies '
+      f'({" ".join(str(error).split())}); give the config.json of a model'
+    ) from None
   return rope
 
 
@@ -64,6 +63,7 @@ def _parse(where: str, group: dict[str, Any], context: dict[str, Any]) -> Rope:
   if not isinstance(kind, str):
     raise UserError(
       f'{where}.{names[0]}={json.dumps(kind)} must be a string, such as "yarn"'
+      '; give the config.json of a model'
     )
   kind = _KINDS[kind] if kind in _KINDS else kind
   settings = {
@@ -112,7 +112,8 @@ def _check_positive(where: str, name: str, value: Any) -> None:
   # Of what float() takes; no NaN is within any bounds.
   if type(value) not in (int, float) or not 0 < value < 1e300:
     raise UserError(
-      f'{where}.{name}={json.dumps(value)} must be a positive number'
+      f'{where}.{name}={json.dumps(value)} must be a positive number; '
+      'give the config.json of a model'
     )
 
 
@@ -121,11 +122,13 @@ def _check_logarithms(where: str, rope: Rope) -> None:
   settings = dict(rope.settings)
   if rope.kind == 'yarn' and rope.theta <= 1:
     raise UserError(
-      f'{where}: rope_theta={rope.theta} must be above 1 for yarn'
+      f'{where}: rope_theta={rope.theta} must be above 1 for yarn; '
+      'give the config.json of a model'
     )
   if rope.kind == 'longrope' and settings[_ORIGINAL] <= 1:
     raise UserError(
       f'{where}: {_ORIGINAL}={settings[_ORIGINAL]} must be above 1 for longrope'
+      '; give the config.json of a model'
     )
 
 

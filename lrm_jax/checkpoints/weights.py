@@ -4,7 +4,6 @@ One file, or shards with an index of the file that each tensor is in. Pickled
 weights are refused: reading a pickle can run any code.
 """
 
-import json
 import math
 import pathlib
 import re
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, small_files
 from lrm_jax.checkpoints import tensor_files
 from lrm_jax.checkpoints.tensor_files import AGAIN, shown
 from lrm_jax.errors import UserError
@@ -213,11 +212,8 @@ def _by_layer(name: str) -> list[tuple[int, str]]:
 def _read_index(path: pathlib.Path) -> dict[str, str]:
   """{name of a tensor: name of its file} of an index."""
   try:
-    with path.open('rb') as file:
-      text = file.read(tensor_files.MAX_JSON + 1)
-    if len(text) > tensor_files.MAX_JSON:
-      raise ValueError('too long')
-    places = json.loads(text)['weight_map']
+    index = small_files.read_json(path, tensor_files.MAX_JSON)
+    places = index['weight_map']
     # The index is input: it may not lead out of the directory.
     is_plain = bool(places) and all(
       name.endswith('.safetensors')
@@ -225,7 +221,7 @@ def _read_index(path: pathlib.Path) -> dict[str, str]:
       and pathlib.PurePath(name).name == name
       for name in places.values()
     )
-  except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+  except (ValueError, KeyError, AttributeError, TypeError):
     is_plain = False
   except OSError as error:
     raise UserError(

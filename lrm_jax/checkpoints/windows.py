@@ -97,7 +97,7 @@ def parse(
     if not isinstance(types, list) or len(types) != layers:
       raise UserError(
         f'{where}: layer_types={json.dumps(types)} must list '
-        f'num_hidden_layers={layers} kinds'
+        f'num_hidden_layers={layers} kinds; give the config.json of a model'
       )
     for kind in types:
       if kind not in allowed:
@@ -137,15 +137,18 @@ def render(windows: tuple[int, ...], rule: str, layers: int) -> dict[str, Any]:
   """
   lengths = set(windows) - {0}
   if rule == 'none' and lengths:
-    raise UserError('a model of this family has no windows; export another')
+    raise UserError(
+      "a model of this family has no windows; export with family='lrm'"
+    )
   if len(lengths) > 1:
     raise UserError(
       f'windows of {sorted(lengths)} tokens: config.json has one length for '
-      'all layers'
+      "all layers; export with family='lrm'"
     )
   if rule in ('everywhere', 'if_used') and lengths and 0 in windows:
     raise UserError(
-      'layers with a window and without: this family has one kind'
+      'layers with a window and without: this family has one kind; export with '
+      "family='lrm'"
     )
   fields: dict[str, Any] = {}
   if rule in ('if_used', 'after_layers'):

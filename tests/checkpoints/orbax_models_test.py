@@ -169,6 +169,20 @@ def test_parameters_of_a_run(tmp_path, wrap, capfd):
   assert 'WARNING' not in capfd.readouterr().err
 
 
+def test_a_step_that_is_not_whole_is_passed_over(tmp_path, capsys):
+  save_run(tmp_path, tiny.make_config(), lambda state: state)
+  (tmp_path / 'checkpoints' / '10' / 'host' / 'metadata').unlink()
+  found, _ = orbax_models.open_run(tmp_path, None)
+  assert found == 3
+  what = 'checkpoint 10 is not whole (host/metadata: missing)'
+  assert what in capsys.readouterr().err
+  assert what in refusal(orbax_models.open_run, tmp_path, 10)
+  (tmp_path / 'checkpoints' / '3' / 'host' / 'metadata').unlink()
+  assert 'none of its checkpoints is whole' in refusal(
+    orbax_models.open_run, tmp_path, None
+  )
+
+
 def test_steps_that_are_not_there(tmp_path):
   message = refusal(orbax_models.open_run, tmp_path, None)
   assert 'no checkpoint yet' in message

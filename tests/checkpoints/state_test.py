@@ -27,6 +27,8 @@ OPTIMIZER = optim.make_optimizer(
       'b2': 0.95,
       'weight_decay': 0.1,
       'clip_norm': 1.0,
+      'spike_factor': 0.0,
+      'spike_reset': False,
     }
   ),
   10,
@@ -122,7 +124,7 @@ def test_both_may_change_as_soon_as_save_returns(tmp_path, monkeypatch):
   arrays = overwrite(arrays)
   host['cursors'][0] = 6
   # Orbax turns it into JSON in another thread, at a time of its own.
-  assert handed_over == [{'cursors': [5]}]
+  assert handed_over == [{'cursors': [5], 'checkpoint': {'previous': None}}]
   checkpoints.close()
   found, found_host = _restore(tmp_path, 1, arrays)
   np.testing.assert_array_equal(found['x'], expected)
