@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from lrm_jax import alarms, offloading
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
@@ -21,6 +22,7 @@ from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives import targets
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.rewards import guards
 from lrm_jax.sampler.draw import COLDEST
 from lrm_jax.structs import Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
@@ -80,6 +82,7 @@ def check_recipe(
   jax.eval_shape(recipe.target, keys, 1)
   check_target(config, recipe)
   check_budget(config, recipe)
+  offloading.check(config, recipe)
 
 
 def check_budget(
@@ -131,7 +134,7 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
   per_problem = ('prompt_length', 'cap', 'target', 'step', 'problem_index')
   kinds = {'correct': 'float32', 'sampler_logp': 'float32'}
   kinds |= dict.fromkeys(
-    ('truncated', 'think_closed', 'answered', 'forced'), 'bool'
+    ('truncated', 'think_closed', 'answered', 'verified', 'forced'), 'bool'
   )
   fields = {}
   for field in dataclasses.fields(Rollouts):
@@ -143,7 +146,8 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
     )
   number = jax.ShapeDtypeStruct((1, 2), 'float32')
   measures = {part.name: number for part in recipe.measures}
-  return Rollouts(**fields | {'measures': measures})
+  hits = dict.fromkeys(guards.GUARDS, jax.ShapeDtypeStruct((1, 2), 'bool'))
+  return Rollouts(**fields | {'measures': measures, 'guards': hits})
 
 
 def _loss(recipe: recipe_lib.Recipe, terms: TokenTerms) -> jax.Array:
@@ -233,6 +237,12 @@ def check_load_balance(key: str, value: float, model: ModelConfig) -> None:
     )
 
 
+def check_skipped(key: str, value: int) -> None:
+  """Refuses a run that would end before its first update."""
+  if value < 1:
+    raise UserError(f'{key}={value} must be at least 1 update')
+
+
 def check_sampler(settings: ml_collections.ConfigDict) -> None:
   """Refuses what no engine can be made of."""
   if settings.kv_dtype not in cache.DTYPES:
@@ -260,7 +270,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       'problems samples max_tokens max_rounds mini_batches rows '
       'row_length groups logit_chunk checkpoint_every keep_checkpoints'
     ),
-    'sampler': 'slots round_tokens',
+    'sampler': 'slots round_tokens tensor',
     'eval': 'samples max_tokens',
   }
   for section, names in positive.items():
@@ -269,6 +279,8 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       if not 0 < value < math.inf:
         raise UserError(f'{section}.{name}={value} must be positive and finite')
   check_sampler(config.sampler)
+  check_skipped('train.max_skipped', config.train.max_skipped)
+  alarms.check(config.sentinels)
   for name in (
     'token_budget',
     'monitor_every',
@@ -276,6 +288,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
     'rounds_ahead',
     'partial_tokens',
     'in_flight',
+    'keep_best',
   ):
     if config.train[name] < 0:
       raise UserError(

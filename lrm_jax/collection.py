@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrm_jax import distributed, phases, responses
+from lrm_jax import distributed, interrupts, phases, responses
 from lrm_jax.rewards import overlap
 from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.sampler.session import Session
@@ -100,9 +100,12 @@ class Collection:
     """A batch, sampled and graded; NumPy arrays, in order of its problems.
 
     A response that is not over has no verdict: it counts as wrong.
+
+    Raises:
+      Stopped: a process of the run was told to stop meanwhile.
     """
     problems, begun, texts, whole = self._batches[number]
-    with phases.phase('sample'):
+    with phases.phase('sample'), interrupts.agreed():
       samples = self._session.wait(number)
     known = responses.is_graded(begun)
     over = responses.is_over(samples, begun.cap)
@@ -114,7 +117,8 @@ class Collection:
       verdicts[each] = verdict
     for each in zip(*np.nonzero(known), strict=True):
       answer = '' if begun.answered[each] else None
-      verdicts[each] = Verdict(bool(begun.correct[each]), answer, 'ok')
+      status = 'ok' if begun.verified[each] else 'timeout'
+      verdicts[each] = Verdict(bool(begun.correct[each]), answer, status)
     found = self._collector.read(problems, samples, texts, verdicts.ravel())
     found = distributed.together(found, len(whole.length))
     return dataclasses.replace(whole, **found)

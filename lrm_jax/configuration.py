@@ -1,8 +1,11 @@
 """Load a config file and apply `--config.key=value` overrides, type-safely.
 
-FILE defines `get_config() -> ml_collections.ConfigDict`. Overrides arrive as
-text and take the type of the leaf they replace, so a run never starts with a
-key that does not exist or a value of another type.
+FILE defines `get_config() -> ml_collections.ConfigDict`. It is a program, and
+loading it runs it with all that you may do: load only what you wrote or have
+read. Nothing else is run; all other files are data.
+
+Overrides arrive as text and take the type of the leaf they replace, so a run
+never starts with a key that does not exist or a value of another type.
 """
 
 import ast
@@ -33,9 +36,9 @@ def load(
   """Returns the locked config of a file with the overrides applied in order.
 
   Args:
-    path: Python file that defines `get_config()`. While it loads, the first
-      ancestor folder without an `__init__.py` leads `sys.path`, so a file in
-      `configs/` may say `from configs import default`.
+    path: Python file that defines `get_config()`; it is run. While it loads,
+      the first ancestor folder without an `__init__.py` leads `sys.path`, so a
+      file in `configs/` may say `from configs import default`.
     overrides: `config.a.b=value` each. The type of the present value decides:
       int, float (an int is fine), bool (true or false), str, tuple or list
       (comma-separated, brackets optional). A key that is None, or that was
@@ -52,9 +55,14 @@ def load(
     )
   config = _run_file(path.resolve())
   config.lock()
+  apply(config, overrides)
+  return config
+
+
+def apply(config: config_dict.ConfigDict, overrides: Iterable[str]) -> None:
+  """Sets keys in place; `overrides` and errors as for `load`."""
   for override in overrides:
     _apply(config, override)
-  return config
 
 
 def flatten(config: Mapping | config_dict.ConfigDict) -> dict[str, Any]:
@@ -136,7 +144,9 @@ def _run_file(path: pathlib.Path) -> config_dict.ConfigDict:
   except Exception as error:  # The file is a program; it may raise anything.
     raise _file_error(path, home, error) from error
   if get_config is None:
-    raise errors.UserError(f"config file '{path}' defines no get_config()")
+    raise errors.UserError(
+      f"config file '{path}' defines no get_config(); see configs/default.py"
+    )
   if not isinstance(config, config_dict.ConfigDict):
     raise errors.UserError(
       f"get_config() of '{path}' returned {type(config).__name__}; "

@@ -9,24 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
-import optax
 from jax.sharding import Mesh
 
 from lrm_jax import (
   assets,
   checks,
   errors,
-  flights,
   optim,
   policy,
   rollout,
-  rounding,
   sharding,
 )
 from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
+from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import pass_rates, pipeline, sources
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
@@ -35,6 +32,7 @@ from lrm_jax.models.transformer import Params
 from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
+from lrm_jax.rewards import guards
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler import closing, settings
 from lrm_jax.sampler.engine import Sampler
@@ -46,9 +44,11 @@ from lrm_jax.tokenization import base as tokenization
 class Experiment:
   """Everything a run holds.
 
-  Only `state`, `params`, `memory`, `stream`, `flights`, `seconds` and
-  `sampled_tokens` (both of all steps so far) change. `params` is the policy
-  that `state` and `frozen` make: what samples, is evaluated and is exported.
+  Only `state`, `params`, `memory`, `stream`, `flights`, `seconds`,
+  `productive_seconds` (see `goodput.py`), `sampled_tokens` (all of the steps
+  so far) and `alarms` change. `params` is the policy that `state` and `frozen`
+  make: what samples, is evaluated and is exported. `weights` is the checksum of
+  what never changes, once `resuming.weights` was asked for it.
   """
 
   config: ml_collections.ConfigDict
@@ -69,7 +69,10 @@ class Experiment:
   memory: MemoryStore
   flights: list[Flight] = dataclasses.field(default_factory=list)
   seconds: float = 0.0
+  productive_seconds: float = 0.0
   sampled_tokens: int = 0
+  weights: str | None = None
+  alarms: Alarms = dataclasses.field(default_factory=Alarms)
 
 
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
@@ -88,15 +91,17 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   collector, eval_collector = make_collectors(
     config, model, tokenizer, grader, mesh
   )
-  optimizer = optim.make_optimizer(
-    config.optimizer, config.train.steps * config.train.mini_batches
-  )
-  if config.model.param_dtype == 'bfloat16' and config.lora.rank == 0:
-    optimizer = optax.chain(optimizer, rounding.stochastic(config.seed))
+  optimizer = optim.of_run(config)
   parts = policy.divide(
-    config, model, params, needs_reference=recipe.needs_reference
+    config,
+    model,
+    params,
+    needs_reference=recipe.needs_reference,
+    offload=config.train.offload,
   )
-  state = policy.start_state(optimizer, parts.trained, mesh)
+  state = policy.start_state(
+    optimizer, parts.trained, mesh, config.train.offload
+  )
   return Experiment(
     config=config,
     model=model,
@@ -105,6 +110,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     collector=dataclasses.replace(
       collector,
       measures={part.name: part.function for part in recipe.measures},
+      guards=guards.check(config.train.guards),
     ),
     eval_collector=eval_collector,
     eval_problems=eval_problems,
@@ -275,16 +281,6 @@ def make_collector(
   )
 
 
-def mutable_keys(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What may change between two starts of one run.
-
-  A run can go on on other devices, and it can be made longer, unless its
-  learning rate depends on its length.
-  """
-  is_free = config.optimizer.schedule == 'constant'
-  return ('mesh', 'train.steps') if is_free else ('mesh',)
-
-
 def split_monitor(
   config: ml_collections.ConfigDict,
   recipe: recipe_lib.Recipe,
@@ -329,58 +325,9 @@ def make_stream(
   )
 
 
-# For the shapes of a group.
-_NOBODYS = Problem('', '', '')
-
-
-def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
-  """Continues from the newest checkpoint, if there is one."""
-  step = checkpoints.latest_step()
-  if step is None:
-    return
-  host = checkpoints.restore_host(step)
-  if 'flights' not in host:
-    raise errors.UserError(
-      f'checkpoint of step {step}: written before there were responses in '
-      'flight; go on with that version, or begin again in another workdir'
-    )
-  ids = host['problem_ids']
-  like = {
-    'train': experiment.state,
-    'memory': experiment.memory.like(len(ids)),
-    'flights': flights.like(
-      host['flights'], experiment.collector.begin([_NOBODYS], cap=0)
-    ),
-  }
-  state = checkpoints.restore_state(step, like)
-  set_state(experiment, state['train'])
-  experiment.memory.set_state(state['memory'], ids)
-  experiment.stream.set_state(host['stream'])
-  experiment.flights = flights.set_state(state['flights'], host['flights'])
-  experiment.seconds = host['seconds']
-  experiment.sampled_tokens = host['sampled_tokens']
-
-
 def set_state(experiment: Experiment, state: TrainState) -> None:
   """Takes over a state and the policy that it makes."""
   experiment.state = state
   experiment.params = experiment.programs.combine(
     state.params, experiment.frozen
-  )
-
-
-def save(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
-  """Writes a checkpoint of the steps completed so far."""
-  memory, ids = experiment.memory.get_state()
-  arrays, begun = flights.get_state(experiment.flights)
-  checkpoints.save(
-    int(experiment.state.step),
-    {'train': experiment.state, 'memory': memory, 'flights': arrays},
-    {
-      'flights': begun,
-      'problem_ids': ids,
-      'stream': experiment.stream.get_state(),
-      'seconds': experiment.seconds,
-      'sampled_tokens': experiment.sampled_tokens,
-    },
   )

@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from lrm_jax import phases, rng, rollout
+from lrm_jax import flops, phases, rng, rollout, unverified
 from lrm_jax import rounds as rounds_lib
 from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
@@ -93,7 +93,11 @@ def select(
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
   problems = [problems[i] for i in order]
-  stats = sampling_stats(sampled, reward, keep, cap) | numbers
+  stats = sampling_stats(sampled, reward, keep, cap)
+  stats['model_flops_sample'] = flops.decode(
+    experiment.model, sampled.prompt_length, sampled.length
+  )
+  stats |= numbers
   stats['revised'] = float((rollouts.removed > 0).mean())
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(
@@ -127,13 +131,20 @@ def revise(
 def shape(
   experiment: Experiment, problems: list[Problem], rollouts: Rollouts
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Reward and keep, both `[B, G]`; the memory moves on."""
+  """Reward and keep, both `[B, G]`; the memory moves on.
+
+  What is not verified is not kept, and the recipe does not see it: see
+  `unverified.py`.
+  """
   ids = [problem.id for problem in problems]
+  keeps_all = experiment.config.train.keep_unverified
+  if not keeps_all:
+    verified, rollouts = rollouts.verified, unverified.stand_in(rollouts)
   reward, keep, memory = jax.device_get(
     experiment.programs.shape(rollouts, experiment.memory.take(ids))
   )
   experiment.memory.put(ids, memory)
-  return reward, keep
+  return reward, keep if keeps_all else keep & unverified.usable(verified)
 
 
 def monitor(experiment: Experiment, step: int) -> None:
@@ -174,6 +185,10 @@ def sampling_stats(
     'thinking_tokens',
     'truncated',
   )
+  hits = {
+    f'guard_{name}': float(values.mean())
+    for name, values in rollouts.guards.items()
+  }
   measures = {
     f'measure_{name}': float(values.mean())
     for name, values in rollouts.measures.items()
@@ -184,7 +199,9 @@ def sampling_stats(
     'sampled_tokens': int(rollouts.length.sum()),
     'sampled_groups': len(keep),
     'kept_groups': int(keep.any(1).sum()),
+    'unverified': float((~rollouts.verified).mean()),
     **measures,
+    **hits,
   }
 
 

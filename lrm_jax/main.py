@@ -1,12 +1,14 @@
 """The `lrm` command: one verb, its flags; mistakes end in one line.
 
-Exit codes: 0 done, 2 a mistake the user can cure, 130 interrupted, 1 a check
-that failed or a bug (with its traceback). Nothing heavy is imported before the
-verb is known.
+Exit codes: 0 done, or stopped by a signal with all of it saved (LRM_STOP_CODE
+may ask for another code then), 2 a mistake the user can cure, 130 interrupted,
+75 another process of the run was lost (start all again), 1 a check that failed
+or a bug (with its traceback). Nothing heavy is imported before the verb is
+known.
 """
 
 import importlib
-import pathlib
+import os
 import re
 import sys
 import textwrap
@@ -16,19 +18,21 @@ from typing import NamedTuple
 from absl import flags
 
 import lrm_jax
-from lrm_jax import configuration, errors
+from lrm_jax import configuration, errors, liveness, storage
 
 
 class Verb(NamedTuple):
   """Where a verb lives, its help line, and whether a config file drives it.
 
   The module of a recipe has `run(config, workdir)`; the others have
-  `define_flags(flag_values)` and `run(flag_values)`.
+  `define_flags(flag_values)` and `run(flag_values)`, or, where a config is
+  among the flags, `run(flag_values, overrides)`.
   """
 
   module: str
   help: str
   is_recipe: bool = False
+  has_config: bool = False
 
 
 VERBS = {
@@ -39,6 +43,11 @@ VERBS = {
   'score': Verb('lrm_jax.commands.score', 'log-probability of every token'),
   'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
   'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
+  'plan': Verb(
+    'lrm_jax.commands.plan',
+    'memory and speed of a config on devices that need not be here',
+    has_config=True,
+  ),
 }
 _HELP_FLAGS = {'--help', '-h', '-help'}
 
@@ -47,24 +56,47 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs argv (program name first, sys.argv if None); returns the exit code."""
   # Libraries such as grain read absl's global flags, which we never parse.
   flags.FLAGS.mark_as_parsed()
+  code = 1
   try:
-    _dispatch(list(sys.argv if argv is None else argv)[1:])
-  except errors.UserError as error:
-    print('lrm: error:', ' '.join(str(error).split()), file=sys.stderr)
-    return 2
-  except errors.CheckFailed as error:
-    print('lrm: check failed:', ' '.join(str(error).split()), file=sys.stderr)
-    return 1
-  except KeyboardInterrupt as interrupt:
-    # A run says which step it saved.
-    print(': '.join(['lrm: interrupted', *interrupt.args]), file=sys.stderr)
-    return 130
-  return 0
+    code = _exit_code(list(sys.argv if argv is None else argv)[1:])
+  finally:
+    liveness.leave(code)
+  return code
 
 
 def cli() -> None:
   """Entry point of the console script."""
   sys.exit(main(sys.argv))
+
+
+def _exit_code(argv: list[str]) -> int:
+  try:
+    _dispatch(argv)
+  except errors.UserError as error:
+    print('lrm: error:', errors.one_line(error), file=sys.stderr)
+    return 2
+  except OSError as error:
+    if error.errno not in errors.NO_ROOM:
+      raise
+    print(
+      'lrm: error:', errors.one_line(errors.no_room(error)), file=sys.stderr
+    )
+    return 2
+  except errors.CheckFailed as error:
+    print('lrm: check failed:', errors.one_line(error), file=sys.stderr)
+    return 1
+  except errors.Stopped as stopped:
+    print('lrm:', stopped, file=sys.stderr)
+    return stop_code()
+  except KeyboardInterrupt:
+    print('lrm: interrupted', file=sys.stderr)
+    return 130
+  return 0
+
+
+def stop_code() -> int:
+  """The exit code of a run that was stopped: LRM_STOP_CODE, or else 0."""
+  return int(os.environ.get('LRM_STOP_CODE', '0'))
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -82,39 +114,57 @@ def _dispatch(argv: list[str]) -> None:
     module = importlib.import_module(VERBS[name].module)
     values = flags.FlagValues()
     module.define_flags(values)
-    if _parse(name, values, args):
-      module.run(values)
+    overrides = _overrides(args) if VERBS[name].has_config else []
+    if _parse(name, values, [arg for arg in args if arg not in overrides]):
+      more = [overrides] if VERBS[name].has_config else []
+      module.run(values, *more)
 
 
 def _run_recipe(name: str, args: list[str]) -> None:
   values = flags.FlagValues()
   define = flags.DEFINE_string
-  define('config', None, 'Config file; --config.KEY=VALUE sets a key.', values)
-  define('workdir', None, 'Folder of the run; resumes the run in it.', values)
+  text = (
+    'Config file; --config.KEY=VALUE sets a key. It is Python, and is run: '
+    'give only files that you wrote or have read.'
+  )
+  define('config', None, text, values)
+  text = 'Folder of the run, or gs://BUCKET/FOLDER; resumes the run in it.'
+  define('workdir', None, text, values)
   text = 'Steps to trace into WORKDIR/profile, such as 3 or 3-5.'
   define('profile', None, text, values)
+  text = 'Start a new run from that run, or from DIR/checkpoints/STEP.'
+  define('fork-from', None, text, values)
   text = 'Print the resolved config and stop.'
   flags.DEFINE_bool('print_config', False, text, values)
-  overrides = [arg for arg in args if arg.startswith('--config.')]
+  overrides = _overrides(args)
   if not _parse(name, values, [arg for arg in args if arg not in overrides]):
     return
   example = f'lrm {name} --config=configs/quickstart.py --workdir=runs/quick'
   if values.config is None:
     raise errors.UserError(f'--config is missing; e.g. {example}')
-  config = configuration.load(values.config, [o[2:] for o in overrides])
+  config = configuration.load(
+    values.config, [o.removeprefix('--') for o in overrides]
+  )
   if values.print_config:
     print(configuration.to_json(config))
   elif values.workdir is None:
     raise errors.UserError(f'--workdir is missing; e.g. {example}')
-  elif '://' in values.workdir:
-    raise errors.UserError(
-      f"--workdir='{values.workdir}' is an address, not a folder; mount the "
-      'bucket (gcsfuse) and give its folder'
-    )
   else:
     steps = _steps(values.profile)
+    workdir = storage.as_path(values.workdir)
+    fork_from = values['fork-from'].value
+    if fork_from is not None and name != 'train':
+      raise errors.UserError(
+        f'--fork-from is for lrm train, not for lrm {name}; give the model/ of '
+        'the other run as --config.model.path'
+      )
     module = importlib.import_module(VERBS[name].module)
-    module.run(config, pathlib.Path(values.workdir), steps)
+    more = [] if fork_from is None else [fork_from]
+    module.run(config, workdir, steps, *more)
+
+
+def _overrides(args: Sequence[str]) -> list[str]:
+  return [arg for arg in args if arg.startswith('--config.')]
 
 
 def _steps(text: str | None) -> range:
@@ -147,12 +197,14 @@ def _parse(name: str, values: flags.FlagValues, args: list[str]) -> bool:
   except flags.UnrecognizedFlagError as error:
     flag = error.flagname.partition('.')[0]
     near = configuration.nearest(f'--{flag}', [f'--{f}' for f in values])
-    what = f"unknown flag '--{error.flagname}'{near}"
-    raise errors.UserError(f'{what}; {see}') from None
+    raise errors.UserError(
+      f"unknown flag '--{error.flagname}'{near}; {see}"
+    ) from None
   except flags.Error as error:
     missing = re.match(r'flag --(\w+)=None: .*other than None', str(error))
-    what = f'--{missing[1]} is missing' if missing else str(error)
-    raise errors.UserError(f'{what}; {see}') from None
+    if missing:
+      raise errors.UserError(f'--{missing[1]} is missing; {see}') from None
+    raise errors.UserError(f'bad flag ({error}); {see}') from None
   if rest:
     raise errors.UserError(f"unexpected argument '{rest[0]}'; {see}")
   return True

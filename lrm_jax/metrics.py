@@ -8,6 +8,7 @@ matter while waiting -> `Progress.update` -> stderr.
 import collections
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -15,14 +16,19 @@ from collections.abc import Mapping
 
 import rich.console
 import rich.progress
-import tensorboardX
 
-from lrm_jax import distributed, jsonl
+from lrm_jax import distributed, events, jsonl, storage
+from lrm_jax.errors import UserError
 
 # A plain progress line appears at most this often (seconds).
 PLAIN_INTERVAL = 10.0
+# Both records go to a bucket at least this often (seconds), and with every
+# checkpoint.
+UPLOAD_INTERVAL = 60.0
 # The ETA looks back over this many updates.
 ETA_WINDOW = 20
+# The position in a file that is empty.
+START = {'rows': 0, 'bytes': 0}
 
 
 class MetricsWriter:
@@ -30,26 +36,34 @@ class MetricsWriter:
 
   metrics.jsonl is the record (`{"step": n, name: float, ...}` a line, flushed
   at once; a float that is not finite is null); the TensorBoard events mirror
-  it without the values that are not finite.
+  it without the values that are not finite. Use as a context manager, or close
+  it.
+
+  A bucket has no appending: there, both are kept on this machine and copied
+  whole, by `flush` and when `UPLOAD_INTERVAL` is over.
 
   Args:
-    workdir: existing folder of the run.
+    workdir: existing folder of the run, or its place in a bucket.
     resume_step: last step whose lines stay; later ones, left by work that is
       about to be done again, are dropped. -1 starts afresh.
+
+  Attributes:
+    last: the numbers of the step that was written last, as they were written;
+      {} before the first.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, resume_step: int):
-    workdir = pathlib.Path(workdir)
-    path = workdir / 'metrics.jsonl'
+  def __init__(self, workdir: str | os.PathLike[str], resume_step: int):
+    self._mirror = storage.Mirror(workdir)
+    self._mirror.fetch_file('metrics.jsonl')
+    self._copied_at = time.monotonic()
+    self._rows, self.last = 0, {}
+    path = self._mirror.folder / 'metrics.jsonl'
     if path.exists():
       _drop_after(path, resume_step)
+      self._rows = path.read_bytes().count(b'\n')
     self._file = path.open('a', encoding='utf-8')
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir / 'tensorboard'),
-      purge_step=resume_step + 1,
-      flush_secs=10,
-      # Two starts within one second must not share a file.
-      filename_suffix=f'.{resume_step + 1}',
+    self._events = events.EventFile(
+      self._mirror.folder / 'tensorboard', resume_step + 1
     )
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -58,29 +72,74 @@ class MetricsWriter:
     for name, value in values.items():
       number = float(value)
       row[name] = number if math.isfinite(number) else None
-      if math.isfinite(number):
-        self._events.add_scalar(name, number, int(step))
+    # First: a step counts when it is in the other record.
+    known = {name: row[name] for name in values if row[name] is not None}
+    self._events.add(int(step), known)
+    self._events.flush()
     self._file.write(json.dumps(row, allow_nan=False) + '\n')
     self._file.flush()
+    self._rows += 1
+    self.last = {name: row[name] for name in values}
+    if time.monotonic() - self._copied_at >= UPLOAD_INTERVAL:
+      self.flush()
+
+  def position(self) -> dict[str, int]:
+    """`rows` and `bytes` of metrics.jsonl; so much of it is on the disk."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    # In bytes, not where a text file thinks that it is.
+    size = os.fstat(self._file.fileno()).st_size
+    return {'rows': self._rows, 'bytes': size}
+
+  def flush(self) -> None:
+    """Copies both records to the bucket, if they belong there."""
+    if self._mirror.is_remote:
+      self._events.flush()
+      self._mirror.upload()
+    self._copied_at = time.monotonic()
 
   def close(self) -> None:
     """Flushes and closes both records."""
     self._file.close()
     self._events.close()
+    self._mirror.upload()
+    self._mirror.close()
+
+  def __enter__(self) -> 'MetricsWriter':
+    return self
+
+  def __exit__(self, *_) -> None:
+    # Also of a run that fails: its last steps say why.
+    self.close()
 
 
 class NoWriter:
   """Takes metrics, and keeps none."""
 
+  last: Mapping[str, float | None] = {}
+
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Forgets them."""
+
+  def position(self) -> dict[str, int]:
+    """That of no file."""
+    return dict(START)
+
+  def flush(self) -> None:
+    """There is nothing to copy."""
 
   def close(self) -> None:
     """Nothing was opened."""
 
+  def __enter__(self) -> 'NoWriter':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
 
 def open_writer(
-  workdir: str | pathlib.Path, resume_step: int
+  workdir: str | os.PathLike[str], resume_step: int
 ) -> MetricsWriter | NoWriter:
   """A `MetricsWriter` in the main process of a run; others write nothing."""
   if distributed.is_main():
@@ -91,11 +150,18 @@ def open_writer(
 def _drop_after(path: pathlib.Path, resume_step: int) -> None:
   """Rewrites a metrics file without the steps after resume_step."""
   rows = []
-  for line in path.read_text('utf-8').splitlines():
+  *lines, rest = path.read_bytes().split(b'\n')
+  # What has no line end was cut short by a kill; its step is done again.
+  del rest
+  for number, line in enumerate(lines, start=1):
     try:
       row = json.loads(line)
-    except ValueError:  # The line a kill cut short; its step is done again.
-      break
+    except (ValueError, RecursionError):
+      row = None
+    if not isinstance(row, dict) or type(row.get('step')) is not int:
+      raise UserError(
+        f'{path}:{number}: not the metrics of a step; mend or remove that line'
+      )
     if row['step'] <= resume_step:
       rows.append(row)
   jsonl.write_rows(path, rows)

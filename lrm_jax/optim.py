@@ -1,11 +1,13 @@
 """The optimizer, from config; everything in it is optax."""
 
+import math
+
 import jax
 import ml_collections
 import optax
 import optax.contrib
 
-from lrm_jax import errors
+from lrm_jax import errors, rounding, spikes
 from lrm_jax.models import lora
 from lrm_jax.models.transformer import Params
 
@@ -56,22 +58,50 @@ def make_optimizer(
   """The named optimizer behind a clip of the global gradient norm.
 
   Args:
-    config: `name`, `clip_norm` (inf: no clip), what `learning_rate` reads,
-      and the keys of the optimizer itself.
+    config: `name`, `clip_norm` (inf: no clip), `spike_factor` and
+      `spike_reset` (see `spikes.py`), what `learning_rate` reads, and the keys
+      of the optimizer itself.
     steps: updates in the whole run.
 
   Raises:
-    UserError: an unknown name.
+    UserError: an unknown name, or a factor that cannot be.
   """
   if config.name not in OPTIMIZERS:
     raise errors.UserError(
       f'optimizer.name={config.name!r} is not one of {", ".join(OPTIMIZERS)}'
     )
   rate = learning_rate(config, steps)
-  return optax.chain(
+  optimizer = optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
     OPTIMIZERS[config.name](config, rate),
   )
+  factor = config.spike_factor
+  if not (factor == 0 or 1 < factor < math.inf):
+    raise errors.UserError(
+      f'optimizer.spike_factor={factor} must be above 1 and finite, or 0 for '
+      'no bound on the gradient'
+    )
+  if config.spike_reset:
+    if not factor:
+      raise errors.UserError(
+        'optimizer.spike_reset=True with optimizer.spike_factor=0: nothing is '
+        'a spike; give a factor such as 10, or no reset'
+      )
+    return spikes.restarting(factor, optimizer)
+  return optax.chain(spikes.bound(factor), optimizer) if factor else optimizer
+
+
+def of_run(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+  """That of `lrm train`; parameters of bfloat16 are rounded at random after.
+
+  Args:
+    config: all of it.
+  """
+  steps = config.train.steps * config.train.mini_batches
+  optimizer = make_optimizer(config.optimizer, steps)
+  if config.model.param_dtype == 'bfloat16' and config.lora.rank == 0:
+    return optax.chain(optimizer, rounding.stochastic(config.seed))
+  return optimizer
 
 
 def adamw(

@@ -164,7 +164,7 @@ def pack_groups(
     if layout is None:
       layout = _Layout(rows, row_length)
       if not layout.add(own, common):
-        raise errors.UserError(_does_not_fit(sizes[b], rows, row_length))
+        raise _does_not_fit(sizes[b], rows, row_length)
       layouts.append(layout)
     micro, slot = layouts.index(layout), layout.groups - 1
     packed.groups[micro, slot] = b
@@ -265,12 +265,31 @@ class _Layout:
     return True
 
 
-def _does_not_fit(sizes: np.ndarray, rows: int, row_length: int) -> str:
-  return (
+def _does_not_fit(
+  sizes: np.ndarray, rows: int, row_length: int
+) -> errors.UserError:
+  return errors.UserError(
     f'packing: one group has {np.count_nonzero(sizes)} sequences of up to '
     f'{sizes.max()} tokens, a micro-batch has {rows} rows of {row_length}; '
     'raise train.row_length or train.rows'
   )
+
+
+def segments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+  """(tokens that stand before it, tokens) of every segment, in their order.
+
+  What stands before is the segment that it continues.
+
+  Args:
+    rows: NumPy arrays, `[..., R, S]`.
+  """
+  ids = rows.segment_ids.reshape(-1, rows.segment_ids.shape[-1])
+  border = np.zeros((len(ids), 1), bool)
+  changes = ids[:, 1:] != ids[:, :-1]
+  begins = np.concatenate([~border, changes], axis=1) & (ids > 0)
+  ends = np.concatenate([changes, ~border], axis=1) & (ids > 0)
+  first, last = np.flatnonzero(begins), np.flatnonzero(ends)
+  return rows.positions.reshape(-1)[first], last - first + 1
 
 
 def pack_demonstrations(

@@ -5,8 +5,8 @@ is the policy: what samples, is evaluated and is exported. The reference is
 the policy before training.
 """
 
-import pathlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrm_jax import rng, sharding
+from lrm_jax import offloading, rng, sharding, storage
 from lrm_jax.checkpoints import huggingface, key_maps, peft_layout
 from lrm_jax.errors import UserError
 from lrm_jax.models import lora as lora_lib
@@ -57,6 +57,7 @@ def divide(
   params: Params,
   *,
   needs_reference: bool,
+  offload: Sequence[str] = (),
 ) -> Parts:
   """The parts of a run, as `config.lora` says.
 
@@ -66,6 +67,7 @@ def divide(
     params: what training starts from; taken over, not copied, so that the
       caller must not use it again.
     needs_reference: something will look at the reference.
+    offload: see `offloading.PARTS`.
 
   Raises:
     UserError: see `start`.
@@ -79,7 +81,7 @@ def divide(
     # A copy: the update donates the buffers of what it trains.
     copy = None
     if needs_reference:
-      copy = jax.tree.map(_copy, params)
+      copy = _copy(params, is_offloaded='reference' in offload)
     return Parts(params, None, copy, whole)
   lora = read(config)
   return Parts(
@@ -90,10 +92,22 @@ def divide(
   )
 
 
-def _copy(x: jax.Array) -> jax.Array:
-  if x.is_fully_addressable:
-    return jax.device_put(x, may_alias=False)
-  return jnp.copy(x)  # A program, of all processes.
+def _copy(params: Params, *, is_offloaded: bool) -> Params:
+  if is_offloaded:
+    whole = NamedSharding(offloading.one_device(), PartitionSpec())
+    where = jax.tree.map(
+      lambda x: x.sharding if isinstance(x.sharding, NamedSharding) else whole,
+      params,
+    )
+    where = offloading.shardings(params, where)
+    return jax.jit(lambda x: x, out_shardings=where)(params)
+
+  def one(x: jax.Array) -> jax.Array:
+    if x.is_fully_addressable:
+      return jax.device_put(x, may_alias=False)
+    return jnp.copy(x)  # A program, of all processes.
+
+  return jax.tree.map(one, params)
 
 
 def start(
@@ -124,30 +138,39 @@ def read(config: ml_collections.ConfigDict) -> Lora:
 
 
 def start_state(
-  optimizer: optax.GradientTransformation, trained: Any, mesh: Mesh | None
+  optimizer: optax.GradientTransformation,
+  trained: Any,
+  mesh: Mesh | None,
+  offload: Sequence[str] = (),
 ) -> TrainState:
-  """The state before the first step; `trained` is taken over.
-
-  What the optimizer keeps is float32, whatever the parameters are.
-  """
-  wide = lambda x: x.astype(jnp.float32)
-  init = lambda trained: optimizer.init(jax.tree.map(wide, trained))
+  """The state before the first step; `trained` is taken over."""
+  init = functools.partial(start_slots, optimizer)
   step = np.int32(0)
-  if mesh is None:
+  if mesh is None and not offload:
     return TrainState(jax.device_put(step), trained, jax.jit(init)(trained))
+  if mesh is None:
+    mesh = offloading.one_device()
   state = TrainState(step, trained, jax.eval_shape(init, trained))
   specs = sharding.state_specs(state, mesh)
   divided = sharding.shardings(mesh, specs)
   trained = jax.device_put(trained, divided.params)
+  where = divided.opt_state
+  if 'optimizer' in offload:
+    where = offloading.shardings(state.opt_state, where)
   return TrainState(
     sharding.put(step, mesh, specs.step),
     trained,
-    jax.jit(init, out_shardings=divided.opt_state)(trained),
+    jax.jit(init, out_shardings=where)(trained),
   )
 
 
+def start_slots(optimizer: optax.GradientTransformation, trained: Any) -> Any:
+  """What the optimizer keeps: float32, whatever the parameters are."""
+  return optimizer.init(jax.tree.map(lambda x: x.astype(jnp.float32), trained))
+
+
 def export(
-  workdir: pathlib.Path,
+  workdir: storage.Path,
   config: ml_collections.ConfigDict,
   model: ModelConfig,
   tokenizer: Tokenizer,

@@ -1,25 +1,41 @@
 """Rollouts as rows of JSON Lines."""
 
 import math
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, storage
 from lrm_jax.structs import Problem, Rollouts
 from lrm_jax.tokenization.base import Tokenizer
 
 
 def write_step(
-  workdir: pathlib.Path,
+  workdir: storage.Path,
   tokenizer: Tokenizer,
   batch: Any,
   advantage: np.ndarray,
   step: int,
 ) -> None:
-  """Writes rollouts/step_NNNNNN.jsonl.gz, one line a sample.
+  """Writes rollouts/step_NNNNNN.jsonl.gz: the `step_rows`.
+
+  Args:
+    workdir: the run's folder.
+    tokenizer: decodes responses.
+    batch: a `gathering.Batch`.
+    advantage: `[B, G, T]`.
+    step: counted from 1.
+  """
+  rows = step_rows(tokenizer, batch, advantage, step)
+  storage.make_folder(workdir / 'rollouts')
+  jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
+
+
+def step_rows(
+  tokenizer: Tokenizer, batch: Any, advantage: np.ndarray, step: int
+) -> list[dict]:
+  """What a step was trained on, one row a sample.
 
   `advantage` is the mean over the sample's tokens; 0 where it was dropped.
   `removed` is how many tokens a revision took out; a dropped sample that lost
@@ -28,7 +44,6 @@ def write_step(
   ones were given and not sampled.
 
   Args:
-    workdir: the run's folder.
     tokenizer: decodes responses.
     batch: a `gathering.Batch`.
     advantage: `[B, G, T]`.
@@ -47,8 +62,7 @@ def write_step(
       'advantage': float(means[at]),
       'logp': [None if math.isnan(x) else x for x in row['logp']],
     }
-  (workdir / 'rollouts').mkdir(exist_ok=True)
-  jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
+  return rows
 
 
 def response_rows(
@@ -57,7 +71,8 @@ def response_rows(
   """One JSON-able row per sample, as `lrm sample` writes them.
 
   Keys: id, sample, prompt_ids, response, response_ids, logp, length,
-  thinking_length, truncated, correct.
+  thinking_length, truncated, correct, verified, and guards: the names of those
+  of `rewards/guards.py` that the response hits.
   """
   rows = []
   for b, problem in enumerate(problems):
@@ -71,8 +86,12 @@ def response_rows(
         rollouts.thinking_length[b, g],
         rollouts.truncated[b, g],
       )
-      correct = bool(rollouts.correct[b, g])
-      rows.append({'id': problem.id, 'sample': g} | row | {'correct': correct})
+      verdict = {
+        'correct': bool(rollouts.correct[b, g]),
+        'verified': bool(rollouts.verified[b, g]),
+        'guards': [name for name, hit in rollouts.guards.items() if hit[b, g]],
+      }
+      rows.append({'id': problem.id, 'sample': g} | row | verdict)
   return rows
 
 

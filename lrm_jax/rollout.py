@@ -13,7 +13,7 @@ from lrm_jax.collection import Collection
 from lrm_jax.data import pipeline, prompts
 from lrm_jax.models.transformer import Params
 from lrm_jax.objectives.measures import Response
-from lrm_jax.rewards import overlap
+from lrm_jax.rewards import guards, overlap
 from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler import closing
@@ -36,6 +36,8 @@ class Collector:
     instruction: appended to every question; '' for none.
     measures: name -> `response -> float`, see `objectives/measures.py`.
     thinking_budget: tokens of thinking, for samplers that force its end.
+    guards: names of `rewards/guards.py` whose hits are graded wrong; all are
+      counted.
   """
 
   tokenizer: Tokenizer
@@ -47,6 +49,7 @@ class Collector:
     default_factory=dict
   )
   thinking_budget: int = closing.ENDLESS
+  guards: tuple[str, ...] = ()
 
   def collect(
     self,
@@ -138,6 +141,7 @@ class Collector:
       **responses.told(self.sampler.nothing(len(problems))),
       correct=np.zeros(shape, np.float32),
       answered=np.zeros(shape, bool),
+      verified=np.ones(shape, bool),
       removed=none(),
       stale=none(),
       cap=numbers(cap),
@@ -145,6 +149,7 @@ class Collector:
       step=numbers(step),
       problem_index=first_rows(problems),
       measures={name: np.zeros(shape, np.float32) for name in self.measures},
+      guards={name: np.zeros(shape, bool) for name in guards.GUARDS},
     )
 
   @contextlib.contextmanager
@@ -230,40 +235,46 @@ class Collector:
     """The fields of `Rollouts` that depend on the responses alone."""
     samples = self._find_close(samples, texts)
     array = lambda values: np.array(values).reshape(samples.length.shape)
-    correct = array([v.correct for v in verdicts]).astype(np.float32)
-    return responses.told(samples) | {
-      'correct': correct,
-      'answered': array([v.extracted is not None for v in verdicts]),
-      'measures': self._measure(problems, samples, texts, correct),
-    }
-
-  def _measure(
-    self,
-    problems: Sequence[Problem],
-    samples: Samples,
-    texts: list[list[str]],
-    correct: np.ndarray,
-  ) -> dict[str, np.ndarray]:
-    """Each measure of each response, `[B, G]` float32."""
-    if not self.measures:
-      return {}
-    found = {
+    correct = array([v.correct for v in verdicts])
+    measures = {
       name: np.zeros(correct.shape, np.float32) for name in self.measures
     }
+    hits = {name: np.zeros(correct.shape, bool) for name in guards.GUARDS}
     for at in np.ndindex(correct.shape):
-      text = texts[at[0]][at[1]]
-      response = Response(
-        text=text,
-        ids=samples.response_ids[at][: samples.length[at]].tolist(),
-        thinking=prompts.split_response(text)[0],
-        thinking_length=int(samples.thinking_length[at]),
-        gold=problems[at[0]].answer,
-        correct=bool(correct[at]),
-        tokenizer=self.tokenizer,
-      )
+      response = self._response(problems[at[0]], samples, texts, at)
+      for name, guard in guards.GUARDS.items():
+        hits[name][at] = guard(response)
+      correct[at] &= not any(hits[name][at] for name in self.guards)
+      response = dataclasses.replace(response, correct=bool(correct[at]))
       for name, measure in self.measures.items():
-        found[name][at] = measure(response)
-    return found
+        measures[name][at] = measure(response)
+    return responses.told(samples) | {
+      'correct': correct.astype(np.float32),
+      'answered': array([v.extracted is not None for v in verdicts]),
+      'verified': array([v.status != 'timeout' for v in verdicts]),
+      'measures': measures,
+      'guards': hits,
+    }
+
+  def _response(
+    self,
+    problem: Problem,
+    samples: Samples,
+    texts: list[list[str]],
+    at: tuple[int, int],
+  ) -> Response:
+    """What guards and measures look at; not correct yet."""
+    text = texts[at[0]][at[1]]
+    return Response(
+      text=text,
+      ids=samples.response_ids[at][: samples.length[at]].tolist(),
+      thinking=prompts.split_response(text)[0],
+      thinking_length=int(samples.thinking_length[at]),
+      gold=problem.answer,
+      correct=False,
+      tokenizer=self.tokenizer,
+      question=problem.question,
+    )
 
   def _find_close(self, samples: Samples, texts: list[list[str]]) -> Samples:
     """Finds `</think>` in the text where it is not a token of its own.

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrm_jax import flights, phases, rng
+from lrm_jax import flights, flops, phases, rng
 from lrm_jax.collection import Collection
 from lrm_jax.experiment import Experiment
 from lrm_jax.flights import Flight
@@ -105,6 +105,7 @@ class PartialRounds:
     self._count = problems_to_draw(experiment)
     self._flights = [flights.age(flight) for flight in experiment.flights]
     self._begun = self._sampled = self._stale = self._taken = 0
+    self._flops = 0
 
   def take(self, number: int) -> tuple[list[Problem], Rollouts]:
     """Problems and graded responses of a round."""
@@ -128,6 +129,7 @@ class PartialRounds:
     self._experiment.flights = self._flights
     return {
       'sampled_tokens': self._sampled,
+      'model_flops_sample': self._flops,
       'stale_tokens': self._stale / max(1, self._taken),
       'in_flight': sum(len(flight.problems) for flight in self._flights),
     }
@@ -161,7 +163,11 @@ class PartialRounds:
     ]
     for i, number in enumerate(numbers):
       before, after = self._flights[i], self._collection.take(number)
-      self._sampled += int((after.length - before.rollouts.length).sum())
+      done = before.rollouts.length
+      self._sampled += int((after.length - done).sum())
+      self._flops += flops.decode(
+        self._experiment.model, after.prompt_length, after.length, done=done
+      )
       self._flights[i] = dataclasses.replace(before, rollouts=after)
 
 

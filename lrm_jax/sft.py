@@ -6,9 +6,7 @@ data) or an existing one, evaluates it and writes it out with a model card.
 
 import dataclasses
 import functools
-import pathlib
 import random
-import time
 from typing import Any
 
 import jax
@@ -19,9 +17,12 @@ from jax.sharding import Mesh
 from lrm_jax import (
   assets,
   checks,
+  clock,
   compilation,
   distributed,
   errors,
+  goodput,
+  incidents,
   interrupts,
   jsonl,
   metrics,
@@ -30,8 +31,11 @@ from lrm_jax import (
   policy,
   rng,
   rollout,
+  sft_numbers,
+  sft_resuming,
   sft_step,
   sharding,
+  storage,
   tracing,
 )
 from lrm_jax import mesh as mesh_lib
@@ -41,10 +45,7 @@ from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.data import demonstrations, prompts, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
-from lrm_jax.models import (
-  presets,
-  transformer,
-)
+from lrm_jax.models import presets, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.reporting import model_card, tables
 from lrm_jax.rewards.pool import Grader
@@ -66,22 +67,31 @@ class Stage:
 
 def run(
   config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
+  workdir: storage.Path,
   profile: range = range(0),
 ) -> None:
   """`lrm sft`: trains, evaluates, writes `model/` with its card.
 
   Args:
     config: see `configs/tiny_lrm.py`.
-    workdir: the run's folder. The same config continues where it stopped.
+    workdir: here or in a bucket. The same config continues where it stopped.
     profile: steps that are traced, into WORKDIR/profile.
   """
   distributed.initialize()
+  with interrupts.Interrupts():
+    _run(config, workdir, profile)
+
+
+def _run(
+  config: ml_collections.ConfigDict, workdir: storage.Path, profile: range
+) -> None:
+  began = clock.now()
   watch = compilation.CompileWatch()
   mesh = check(config)
-  is_resumed = distributed.from_main(
-    lambda: run_folder.open_run(workdir, config, 'sft', mutable=('mesh',))
+  distributed.from_main(
+    lambda: run_folder.open_run(workdir, config, 'sft', sft_resuming.SAFE)
   )
+  started = distributed.from_main(lambda: goodput.first_start(workdir, began))
   model, params, tokenizer = open_model(config, workdir, mesh)
   model = model.for_length(longest_sequence(config))
   stages = make_stages(config, tokenizer)
@@ -89,27 +99,20 @@ def run(
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
   state = policy.start_state(optimizer, parts.trained, mesh)
-  host = {'cursors': [0] * len(stages), 'seconds': 0.0, 'tokens': 0}
   checkpoints = RunCheckpoints(workdir, keep=1)
-  if is_resumed and checkpoints.latest_step() is not None:
-    step = checkpoints.latest_step()
-    host = checkpoints.restore_host(step)
-    state = checkpoints.restore_state(step, state)
+  state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
+  places, balance = sft_step.make_places(config), config.load_balance
+  step_function = sft_step.make_step(
+    model, optimizer, places, parts.combine, balance, mesh
+  )
   state = train(
-    functools.partial(
-      sft_step.make_step(
-        model,
-        optimizer,
-        sft_step.make_places(config),
-        parts.combine,
-        config.load_balance,
-        mesh,
-      ),
-      frozen=parts.frozen,
-    ),
+    functools.partial(step_function, frozen=parts.frozen),
     state,
     stages,
     host,
+    functools.partial(
+      sft_numbers.add_step, config, model, host, watch, started
+    ),
     config,
     workdir,
     checkpoints,
@@ -121,26 +124,8 @@ def run(
   whole = distributed.whole({'trained': state.params, 'params': params})
   if distributed.is_main():
     policy.export(workdir, config, model, tokenizer, **whole)
-  summary = summarize(config, steps, host, watch)
+  summary = sft_numbers.summarize(config, steps, host, watch)
   finish(config, workdir, model, params, tokenizer, summary, mesh)
-
-
-def summarize(
-  config: ml_collections.ConfigDict,
-  steps: int,
-  host: dict[str, Any],
-  watch: compilation.CompileWatch,
-) -> dict[str, Any]:
-  """What the summary says of training, all starts of the run together."""
-  return {
-    'verb': 'sft',
-    'config': config.to_dict(),
-    'steps': steps,
-    'compile_seconds': watch.seconds,
-    'seconds': host['seconds'],
-    'tokens_per_second': host['tokens'] / host['seconds'],
-    'device': jax.devices()[0].device_kind,
-  }
 
 
 def check(config: ml_collections.ConfigDict) -> Mesh | None:
@@ -150,6 +135,7 @@ def check(config: ml_collections.ConfigDict) -> Mesh | None:
     The mesh of several devices.
   """
   optim.make_optimizer(config.optimizer, 1)
+  checks.check_skipped('max_skipped', config.max_skipped)
   for stage in stage_configs(config):
     chain_arithmetic.Style(**stage.style)
   if config.model.path is None:
@@ -199,7 +185,7 @@ def new_model(config: ml_collections.ConfigDict) -> ModelConfig:
 
 
 def open_model(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, mesh: Mesh | None
+  config: ml_collections.ConfigDict, workdir: storage.Path, mesh: Mesh | None
 ) -> tuple[ModelConfig, Any, tokenization.Tokenizer]:
   """An existing model, or a new one with a vocabulary of its own."""
   if config.model.path is not None:
@@ -213,7 +199,9 @@ def open_model(
   model = new_model(config)
   directory = workdir / 'tokenizer'
   distributed.from_main(lambda: make_vocabulary(config, directory))
-  tokenizer = tokenization.load(directory)
+  with storage.Mirror(directory) as files:
+    files.fetch()
+    tokenizer = tokenization.load(files.folder)
   model = huggingface.fit_vocabulary(model, tokenizer)
   params = transformer.init_params(model, rng.stream(config.seed, 'init'))
   params = jax.device_put(params, sharding.parameter_shardings(model, mesh))
@@ -221,7 +209,7 @@ def open_model(
 
 
 def make_vocabulary(
-  config: ml_collections.ConfigDict, directory: pathlib.Path
+  config: ml_collections.ConfigDict, directory: storage.Path
 ) -> None:
   """A SentencePiece vocabulary over traces of the last stage's style."""
   # Its last file: a start that was killed before is made again.
@@ -238,12 +226,13 @@ def make_vocabulary(
       trace = chain_arithmetic.trace(problem, style, random.Random(index))
       yield f'{problem.question}{prompts.THINK_OPEN}{trace}'
 
-  training.train(
-    texts(),
-    directory,
-    vocab_size=config.tokenizer.vocab_size,
-    symbols=chain_arithmetic.SYMBOLS,
-  )
+  with storage.Mirror(directory) as files:
+    training.train(
+      texts(),
+      files.folder,
+      vocab_size=config.tokenizer.vocab_size,
+      symbols=chain_arithmetic.SYMBOLS,
+    )
 
 
 def stage_configs(
@@ -278,20 +267,29 @@ def make_stages(
 
 
 def train(
-  step_function, state, stages, host, config, workdir, checkpoints, mesh, tracer
+  step_function,
+  state,
+  stages,
+  host,
+  numbers,
+  config,
+  workdir,
+  checkpoints,
+  mesh,
+  tracer,
 ) -> TrainState:
-  """Runs the remaining steps; Ctrl-C saves a checkpoint, then raises.
+  """Runs the remaining steps; a signal saves a checkpoint, then raises.
 
-  `host` is changed in place: the next demonstration of each stage, and the
-  seconds spent on steps by all starts of the run.
+  `host` is changed in place: the next demonstration of each stage and, by
+  `numbers(rows, mask, began)`, the totals of all starts of the run.
   """
   first = int(state.step)
   ends = np.cumsum([stage.steps for stage in stages])
   writer = metrics.open_writer(workdir, first)
   progress = metrics.Progress(int(ends[-1]), 'sft', start=first)
-  with interrupts.Interrupts() as stop, progress, tracer:
+  with progress, tracer, writer:
     for step in range(first + 1, int(ends[-1]) + 1):
-      began = time.time()
+      began = clock.now()
       index = int(np.searchsorted(ends, step))
       stage = stages[index]
       rows, mask, host['cursors'][index] = packing.pack_demonstrations(
@@ -301,27 +299,31 @@ def train(
         row_length=stage.row_length,
       )
       with tracer.step(step):
-        state, loss = step_function(
+        state, found = step_function(
           state, *sharding.put((rows, mask), mesh, sharding.ROWS)
         )
-        loss, tokens = float(loss), int((rows.segment_ids > 0).sum())
-      if not np.isfinite(loss):
-        raise FloatingPointError(f'loss is {loss} at step {step}')
-      seconds = time.time() - began
-      host['seconds'] += seconds
-      host['tokens'] += tokens
-      speed = tokens / seconds
-      values = {'loss': loss, 'tokens': tokens, 'tokens_per_second': speed}
-      writer.write(step, values | {'stage': index})
-      progress.update(step, {'loss': loss, 'tokens/s': speed})
+        found = {name: float(x) for name, x in jax.device_get(found).items()}
+      reason = incidents.note_sft(
+        state, config, host, workdir, step, found, rows, mask
+      )
+      values = found | {'stage': index} | numbers(rows, mask, began)
+      writer.write(step, values)
+      checkpoints.check()
+      speed = values['tokens_per_second']
+      progress.update(step, {'loss': found['loss'], 'tokens/s': speed})
       is_due = step % config.checkpoint_every == 0 or step == ends[-1]
-      is_stopped = distributed.any_of(stop.requested)
-      if is_due or is_stopped:
-        checkpoints.save(step, state, host)
+      is_stopped = distributed.any_of(interrupts.is_requested())
+      if is_due or is_stopped or reason is not None:
+        writer.flush()
+        sft_resuming.save(checkpoints, state, host, writer.position())
+      if reason is not None:
+        checkpoints.close()
+        raise errors.CheckFailed(f'{reason}; saved step {step}')
       if is_stopped:
         checkpoints.close()
-        raise KeyboardInterrupt(f'saved step {step}; run again to continue')
-  writer.close()
+        raise errors.Stopped(
+          f'stopped; resumable at step {step}: {interrupts.AGAIN}'
+        )
   return state
 
 

@@ -1,5 +1,6 @@
 """The jitted supervised step."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,8 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
+from lrm_jax import guard, packing, policy, rng, sharding, spikes
 from lrm_jax import mesh as mesh_lib
-from lrm_jax import packing, policy, rng, sharding
 from lrm_jax.models import feed_forward, output_head, positions, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.structs import Array, TrainState
@@ -43,9 +44,11 @@ def make_step(
   load_balance: float = 0.0,
   mesh: Mesh | None = None,
 ):
-  """Builds `step(state, rows, mask, frozen=None) -> state, loss`.
+  """Builds `step(state, rows, mask, frozen=None) -> state, numbers`.
 
-  The state is donated; see `policy.Parts` for `frozen` and `combine`.
+  The state is donated; see `policy.Parts` for `frozen` and `combine`. Numbers:
+  `loss`, `grad_norm`, `skipped` (1 if one of them is not finite: then all but
+  the step is what it was) and what `spikes.counted` says.
   loss = sum of -log p(token) over response tokens / their number, in nats,
   plus `load_balance` times `feed_forward.load_balance` of all tokens.
   """
@@ -72,9 +75,17 @@ def make_step(
       state.params, frozen, rows, at, mask
     )
     grads = sharding.constrain(grads, slots=True)
+    norm = optax.tree.norm(grads)
+    is_good = guard.is_finite(loss, norm)
+    new = guard.guarded(is_good, change, grads, state)
+    numbers = {'loss': loss, 'grad_norm': norm, 'skipped': 1.0 - is_good}
+    numbers |= spikes.counted(state, new)
+    return dataclasses.replace(new, step=state.step + 1), numbers
+
+  def change(grads, state: TrainState) -> TrainState:
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = sharding.constrain(optax.apply_updates(state.params, updates))
     opt_state = sharding.constrain(opt_state, slots=True)
-    return TrainState(state.step + 1, params, opt_state), loss
+    return TrainState(state.step, params, opt_state)
 
   return jax.jit(mesh_lib.divided(mesh, step), donate_argnums=0)

@@ -59,6 +59,8 @@ class Rollouts:
     think_closed: `[B, G]` bool, `</think>` was written.
     correct: `[B, G]` float32 in {0, 1}: the verifier's verdict.
     answered: `[B, G]` bool, the verifier found an answer to compare.
+    verified: `[B, G]` bool; False where the verifier's process was lost on the
+      response, so that nobody knows whether it is right: `correct` is 0 then.
     removed: `[B, G]` int32 tokens that a revision took out; 0 as sampled.
     stale: `[B, G]` int32, how many of the first tokens were sampled under the
       parameters of an earlier step: they are off-policy.
@@ -70,6 +72,7 @@ class Rollouts:
       problem: its own row, unless a problem was drawn twice.
     measures: `[B, G]` float32 each: what `objectives/measures.py` read off
       the text of the responses, by name.
+    guards: `[B, G]` bool each: what `rewards/guards.py` found, by name.
   """
 
   prompt_ids: Array
@@ -83,6 +86,7 @@ class Rollouts:
   think_closed: Array
   correct: Array
   answered: Array
+  verified: Array
   removed: Array
   stale: Array
   cap: Array
@@ -90,6 +94,7 @@ class Rollouts:
   step: Array
   problem_index: Array
   measures: dict[str, Array]
+  guards: dict[str, Array]
 
   @property
   def mask(self) -> Array:

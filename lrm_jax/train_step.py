@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from lrm_jax import guard, offloading, packing, sharding, spikes
 from lrm_jax import mesh as mesh_lib
-from lrm_jax import packing, sharding
 from lrm_jax import policy as policy_lib
 from lrm_jax.models import feed_forward, output_head, transformer
 from lrm_jax.models.config import ModelConfig
@@ -85,7 +85,8 @@ def make_update(
   the frozen reference policy, or None for a recipe that does not look at one.
   `frozen` is what the policy has beside the parameters of the state; it gets
   no gradient and may be the reference. The step counter is the caller's: a
-  step may have several mini-batches.
+  step may have several mini-batches. What the optimizer keeps and `ref_params`
+  may be in the memory of the host, and then stay there (see `offloading.py`).
 
   Args:
     config: the architecture.
@@ -103,7 +104,8 @@ def make_update(
     The jitted function. Metrics are means over trained tokens, except
     `logp_gap_max`: the largest |log-probability here - sampler's| of tokens
     that are not stale, which is rounding error as long as the parameters are
-    those that sampled.
+    those that sampled; `skipped`: 1 if the loss or the norm of the gradient is
+    not finite, and the state is what it was; and what `spikes.counted` says.
   """
   forward = functools.partial(
     _response_logp, config, temperature=temperature, chunk=chunk
@@ -143,7 +145,7 @@ def make_update(
       )
       # Of what is trained; here, since sums of these may be much smaller.
       (grads,) = pull_back(grads)
-      grads = sharding.constrain(grads, slots=True)
+      grads = sharding.reduce(grads)
       gap = jnp.maximum(carry[1].pop('gap'), sums.pop('gap'))
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}
@@ -152,7 +154,9 @@ def make_update(
       logp, entropy, routing = forward(params, rows, offsets, part.mask)
       ref_logp = logp
       if recipe.needs_reference:
-        ref_logp, *_ = forward(ref_params, rows, offsets, part.mask)
+        # Here, so that the backward pass has the room of what was fetched.
+        fetched = offloading.fetch(ref_params)
+        ref_logp, *_ = forward(fetched, rows, offsets, part.mask)
       terms = TokenTerms(
         logp=logp,
         old_logp=part.sampler_logp,
@@ -175,17 +179,37 @@ def make_update(
       {name: jnp.float32(0) for name in SUMS},
     )
     grads, sums = jax.lax.fori_loop(0, packed.count, micro_batch, start)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    changed = optax.apply_updates(state.params, updates)
-    new_state = TrainState(
-      step=state.step,
-      params=sharding.constrain(changed),
-      opt_state=sharding.constrain(opt_state, slots=True),
-    )
-    norm = {'grad_norm': optax.tree.norm(grads)}
-    return new_state, _means(sums) | norm | balance
+    numbers = _means(sums) | {'grad_norm': optax.tree.norm(grads)}
+    is_good = guard.is_finite(numbers['loss'], numbers['grad_norm'])
+    new_state = _step(optimizer, is_good, grads, state)
+    numbers |= {'skipped': 1.0 - is_good} | spikes.counted(state, new_state)
+    return new_state, numbers | balance
 
   return jax.jit(mesh_lib.divided(mesh, update), donate_argnums=0)
+
+
+def _step(
+  optimizer: optax.GradientTransformation,
+  is_good: Array,
+  grads: Any,
+  state: TrainState,
+) -> TrainState:
+  """What the optimizer makes of the gradients; nothing, if they are bad."""
+
+  def step(grads: Any, state: TrainState) -> TrainState:
+    slots = offloading.fetch(state.opt_state)
+    updates, slots = optimizer.update(grads, slots, state.params)
+    changed = optax.apply_updates(state.params, updates)
+    slots = sharding.constrain(slots, slots=True)
+    return TrainState(
+      step=state.step,
+      params=sharding.constrain(changed),
+      opt_state=offloading.store(slots, state.opt_state),
+    )
+
+  # XLA fetches as early as it can: from within a branch not before the
+  # gradients are there, when activations have made room.
+  return guard.guarded(is_good, step, grads, state)
 
 
 SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')

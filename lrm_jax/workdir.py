@@ -1,28 +1,32 @@
 """The folder of a run: the guard on its config, and its summary.
 
-WORKDIR/config.json    {"verb": ..., "config": {...}}, written at the start
+WORKDIR/config.json    {"verb": ..., "config": {...}}, written at the start;
+                       a fork of a run has "forked_from" too, see forking.py
 WORKDIR/summary.json   the numbers of the finished run, stable keys
+
+WORKDIR/start.json is of `goodput.py`.
 """
 
 import json
 import math
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import config_dict
 
-from lrm_jax import configuration, errors, jsonl
+from lrm_jax import configuration, errors, jsonl, storage
 
 # Keys that may change between two starts of one run.
 MUTABLE = ('steps', 'train.steps')
 
 
 def open_run(
-  workdir: str | pathlib.Path,
+  workdir: str | os.PathLike[str],
   config: config_dict.ConfigDict,
   verb: str,
   mutable: Sequence[str] = MUTABLE,
+  forked_from: dict[str, Any] | None = None,
 ) -> bool:
   """Claims a folder for a run; returns whether it resumes an earlier start.
 
@@ -31,22 +35,35 @@ def open_run(
   in `mutable` may differ (a name stands for the key and for the group), and
   the new values are recorded.
 
+  Args:
+    workdir: here or in a bucket.
+    config: of this start.
+    verb: `train` or `sft`.
+    mutable: see above.
+    forked_from: recorded in a new folder; the folder of a run keeps its own.
+
   Raises:
     UserError: the path is a file or cannot be written, or the folder belongs
       to another verb or config. Nothing is written then.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = storage.as_path(workdir)
   path = workdir / 'config.json'
-  if workdir.exists() and not workdir.is_dir():
-    raise errors.UserError(
-      f"--workdir='{workdir}' is a file; give a new or existing folder"
-    )
+  with storage.explained(workdir):
+    if workdir.exists() and not workdir.is_dir():
+      raise errors.UserError(
+        f"--workdir='{workdir}' is a file; give a new or existing folder"
+      )
+    resumed = path.exists()
   record = {'verb': verb, 'config': configuration.to_dict(config)}
-  resumed = path.exists()
+  if forked_from is not None:
+    record['forked_from'] = forked_from
   if resumed:
-    _check_same(read_record(path), record, workdir, mutable)
+    old = read_record(path)
+    _check_same(old, record, workdir, mutable)
+    if 'forked_from' in old:
+      record['forked_from'] = old['forked_from']
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(workdir)
   except OSError as error:
     raise errors.UserError(
       f"--workdir='{workdir}' cannot be written ({error.strerror}); "
@@ -56,21 +73,17 @@ def open_run(
   return resumed
 
 
-def read_record(path: pathlib.Path) -> dict[str, Any]:
-  """The {'verb', 'config'} of a run.
+def read_record(path: storage.Path) -> dict[str, Any]:
+  """The {'verb', 'config'} of a run, and 'forked_from' where it is a fork.
 
   Raises:
     UserError: the file was not written by `open_run`.
   """
   try:
     record = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     record = None
-  if (
-    not isinstance(record, dict)
-    or record.keys() != {'verb', 'config'}
-    or not isinstance(record['config'], dict)
-  ):
+  if not is_record(record):
     raise errors.UserError(
       f"'{path}' was not written by lrm train or lrm sft; "
       'choose another --workdir'
@@ -78,18 +91,28 @@ def read_record(path: pathlib.Path) -> dict[str, Any]:
   return record
 
 
+def is_record(value: Any) -> bool:
+  """Whether JSON is what `open_run` writes."""
+  return (
+    isinstance(value, dict)
+    and value.keys() - {'forked_from'} == {'verb', 'config'}
+    and isinstance(value['config'], dict)
+  )
+
+
 def write_summary(
-  path: str | pathlib.Path, summary: Mapping[str, Any]
-) -> pathlib.Path:
+  path: str | os.PathLike[str], summary: Mapping[str, Any]
+) -> storage.Path:
   """Writes a summary atomically and returns its path.
 
   Args:
-    path: an existing folder (then its summary.json) or the file itself.
+    path: an existing folder (then its summary.json) or the file itself, here
+      or in a bucket.
     summary: str keys; numbers, NumPy or JAX scalars, str, None, nested dicts
       and lists. A float that is not finite becomes null, as JSON has no other
       word for it.
   """
-  path = pathlib.Path(path)
+  path = storage.as_path(path)
   if path.is_dir():
     path = path / 'summary.json'
   jsonl.write_json(path, _finite(summary))
@@ -99,7 +122,7 @@ def write_summary(
 def _check_same(
   old: dict[str, Any],
   new: dict[str, Any],
-  workdir: pathlib.Path,
+  workdir: storage.Path,
   mutable: Sequence[str],
 ) -> None:
   """Raises a UserError that names up to three keys that differ."""
@@ -108,15 +131,35 @@ def _check_same(
       f"--workdir='{workdir}' holds a run of lrm {old['verb']}, not of "
       f'lrm {new["verb"]}; choose another --workdir'
     )
+  shown = describe_changes(old['config'], new['config'], mutable)
+  if not shown:
+    return
+  fork = f', or --fork-from={workdir}' if new['verb'] == 'train' else ''
+  raise errors.UserError(
+    f"--workdir='{workdir}' holds a run with another config: {shown}; choose "
+    f'another --workdir{fork}, or give the same config to resume'
+  )
+
+
+def describe_changes(
+  old: Mapping[str, Any], new: Mapping[str, Any], mutable: Sequence[str]
+) -> str:
+  """Names up to three keys whose values differ, but for `mutable` ones.
+
+  Args:
+    old: a config as JSON has it.
+    new: likewise.
+    mutable: names of keys and of groups.
+
+  Returns:
+    'a.b (was 1, now 2), ... and 2 more'; '' where there is no difference.
+  """
   keys = [
     key
-    for key in configuration.differences(old['config'], new['config'])
+    for key in configuration.differences(old, new)
     if not any(key == m or key.startswith(f'{m}.') for m in mutable)
   ]
-  if not keys:
-    return
-  flat_old = configuration.flatten(old['config'])
-  flat_new = configuration.flatten(new['config'])
+  flat_old, flat_new = configuration.flatten(old), configuration.flatten(new)
 
   def value(flat: dict[str, Any], key: str) -> str:
     return json.dumps(flat[key]) if key in flat else 'absent'
@@ -126,10 +169,7 @@ def _check_same(
     for key in keys[:3]
   )
   more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-  raise errors.UserError(
-    f"--workdir='{workdir}' holds a run with another config: {shown}{more}; "
-    'choose another --workdir, or give the same config to resume'
-  )
+  return shown + more
 
 
 def _finite(value: Any) -> Any:

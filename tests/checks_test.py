@@ -40,6 +40,7 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('laser_d', {'train.monitor_problems': 0}, ('train.monitor_problems',)),
     ('grpo', {'train.monitor_every': -1}, ('train.monitor_every=-1',)),
     ('grpo', {'train.token_budget': -1}, ('train.token_budget=-1',)),
+    ('grpo', {'train.keep_best': -1}, ('train.keep_best=-1',)),
     ('grpo', {'model.attention': 'flash'}, ("attention='flash'", 'splash')),
     ('grpo', {'train.temperature': 0.0}, ('train.temperature=0.0', '0.001')),
     ('grpo', {'eval.temperature': 1e-9}, ('eval.temperature=1e-09', 'or 0')),
@@ -49,6 +50,8 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('grpo', {'sampler.round_tokens': 64}, ('round_tokens=64', '32')),
     ('grpo', {'sampler.lanes': -1}, ('sampler.lanes=-1',)),
     ('grpo', {'sampler.slots': 0}, ('sampler.slots=0',)),
+    ('grpo', {'sampler.tensor': 0}, ('sampler.tensor=0',)),
+    ('grpo', {'sampler.tensor': 2}, ('sampler.tensor=2', 'only one')),
     # The law of an evaluation.
     ('grpo', {'eval.truncation.top_p': 0.0}, ('eval.truncation.top_p=0.0',)),
     ('grpo', {'eval.truncation.most': -1}, ('eval.truncation.most=-1',)),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lrm_jax import configuration, experiment
+from lrm_jax import configuration, experiment, resuming
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.models.rope import Rope
@@ -105,4 +105,4 @@ def test_a_checkpoint_from_before_responses_in_flight():
     latest_step=lambda: 7, restore_host=lambda step: {'problem_ids': []}
   )
   with pytest.raises(UserError, match='checkpoint of step 7: written before'):
-    experiment.restore(None, old)
+    resuming.restore(None, old)

@@ -1,5 +1,7 @@
 """The command line: help, exit codes, and one line for each mistake."""
 
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ import pytest
 from absl import flags
 
 import lrm_jax
-from lrm_jax import errors, main
+from lrm_jax import errors, main, storage
 
 _CONFIG = """
 from ml_collections import config_dict
@@ -77,6 +79,15 @@ def test_help_is_fast_and_imports_no_jax():
     assert f'  {verb} ' in done.stdout
 
 
+def test_a_fork_is_handed_on_and_is_not_for_sft(config_file, calls, capsys):
+  words = [f'--config={config_file}', '--workdir=new', '--fork-from=old/run']
+  assert main.main(['lrm', 'train', *words]) == 0
+  (args,) = calls
+  assert args[1:] == (storage.as_path('new'), range(0), 'old/run')
+  error = _fails(capsys, 'sft', *words)
+  assert '--fork-from is for lrm train' in error and 'model.path' in error
+
+
 @pytest.mark.parametrize('args', [[], ['--help'], ['-h']])
 def test_overview(args, capsys):
   assert main.main(['lrm', *args]) == 0
@@ -98,6 +109,8 @@ def test_verb_help_lists_its_flags_and_runs_nothing(calls, capsys):
   out = capsys.readouterr().out
   assert all(f'--{f}' in out for f in ('config', 'workdir', 'print_config'))
   assert max(map(len, out.splitlines())) < 80
+  text = ' '.join(out.split())
+  assert 'It is Python, and is run: give only files that you wrote' in text
   assert calls == []
 
 
@@ -115,10 +128,30 @@ def test_recipe_gets_its_locked_config_and_workdir(
   assert not workdir.exists()  # the verb's own business
 
 
-def test_an_address_is_no_workdir(calls, config_file, capsys):
-  args = [f'--config={config_file}', '--workdir=gs://bucket/run']
-  assert main.main(['lrm', 'train', *args]) == 2
-  assert 'gcsfuse' in capsys.readouterr().err
+def test_workdir_in_a_bucket(calls, config_file, monkeypatch):
+  # There, as far as one can see.
+  monkeypatch.setattr(storage.importlib.util, 'find_spec', lambda name: name)
+  args = [f'--config={config_file}', '--workdir=gs://bucket/run/']
+  assert main.main(['lrm', 'train', *args]) == 0
+  [(_, given, _)] = calls
+  assert str(given / 'x') == 'gs://bucket/run/x'
+
+
+@pytest.mark.parametrize('address', ['s3://bucket/run', 'gs://', 'http://a/b'])
+def test_other_addresses_are_no_workdir(address, calls, config_file, capsys):
+  message = _fails(
+    capsys, 'train', f'--config={config_file}', f'--workdir={address}'
+  )
+  assert f"'{address}'" in message and 'gs://BUCKET/FOLDER' in message
+  assert calls == []
+
+
+def test_a_bucket_needs_its_library(calls, config_file, capsys, monkeypatch):
+  monkeypatch.setattr(storage.importlib.util, 'find_spec', lambda name: None)
+  message = _fails(
+    capsys, 'train', f'--config={config_file}', '--workdir=gs://bucket/run'
+  )
+  assert "pip install 'lrm_jax[gcs]'" in message
   assert calls == []
 
 
@@ -175,6 +208,25 @@ def test_user_error_is_one_line(monkeypatch, capsys):
   assert _fails(capsys, 'eval') == 'lrm: error: two lines\n'
 
 
+@pytest.mark.parametrize('code', ['ENOSPC', 'EDQUOT', 'EROFS'])
+def test_no_room_is_one_line_and_2(code, monkeypatch, capsys):
+  number = getattr(errno, code)
+  why = os.strerror(number)
+  _raising(monkeypatch, OSError(number, why, 'runs/a/metrics.jsonl'))
+  assert _fails(capsys, 'eval') == (
+    f"lrm: error: 'runs/a/metrics.jsonl' cannot be written ({why}); make room, "
+    'and give the same command again: a run goes on from its last checkpoint\n'
+  )
+  _raising(monkeypatch, OSError(number, why))
+  assert 'a file cannot be written (' in _fails(capsys, 'eval')
+
+
+def test_another_error_of_the_system_keeps_its_traceback(monkeypatch):
+  _raising(monkeypatch, OSError(errno.EIO, 'Input/output error', 'x'))
+  with pytest.raises(OSError, match='Input/output error'):
+    main.main(['lrm', 'eval'])
+
+
 def test_failed_check_is_one_line_and_1(monkeypatch, capsys):
   _raising(monkeypatch, errors.CheckFailed('two\n  lines'))
   assert main.main(['lrm', 'eval']) == 1
@@ -185,6 +237,14 @@ def test_interrupt_is_one_line_and_130(monkeypatch, capsys):
   _raising(monkeypatch, KeyboardInterrupt())
   assert main.main(['lrm', 'eval']) == 130
   assert capsys.readouterr().err == 'lrm: interrupted\n'
+
+
+def test_a_stopped_run_is_one_line_and_0(monkeypatch, capsys):
+  _raising(monkeypatch, errors.Stopped('stopped; resumable at step 3'))
+  assert main.main(['lrm', 'eval']) == 0
+  assert capsys.readouterr().err == 'lrm: stopped; resumable at step 3\n'
+  monkeypatch.setenv('LRM_STOP_CODE', '75')
+  assert main.main(['lrm', 'eval']) == 75
 
 
 def test_bug_keeps_its_traceback(monkeypatch):

@@ -33,15 +33,15 @@ SIZES = {
   'eval.max_tokens': 48,
   'eval.every': 2,
 }
-# Programs, and keys. Nine: an empty engine, turned weights, two prefills, a
+# Programs, and keys. Ten: an empty engine, turned weights, two prefills, a
 # chunk; rewards, advantages, the update; the optimizer's start, and a layer for
-# the export.
+# the export; the checksum of the reference.
 CASES = {
   # Evaluation asks for fewer and longer samples than training.
-  'quickstart': (9, {}),
+  'quickstart': (10, {}),
   # For more and shorter ones; and what only one of the two is asked for.
   'budget': (
-    9,
+    10,
     {
       'train.thinking_budget': 8,
       'train.max_tokens': 48,
@@ -52,8 +52,10 @@ CASES = {
       'eval.max_tokens': 32,
     },
   ),
+  # Replays: the trainer's graph without a gradient is a program of its own.
+  'replay': (11, {'sentinels.every': 2}),
   # Responses that go on in the next step are longer prompts: a third prefill.
-  'partial': (10, {'train.partial_tokens': 16, 'train.in_flight': 6}),
+  'partial': (11, {'train.partial_tokens': 16, 'train.in_flight': 6}),
 }
 
 

@@ -23,6 +23,8 @@ KEYS = {
   'eps': 1e-8,
   'weight_decay': 0.1,
   'clip_norm': 1.0,
+  'spike_factor': 0.0,
+  'spike_reset': False,
   'muon_factor': 4.0,
 }
 

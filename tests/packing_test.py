@@ -190,6 +190,24 @@ def test_a_shared_prompt_by_hand():
   assert rows.prefix_ids[0].tolist() == [[1, 1, 1, 1, 1, 1, 1, 0]]
 
 
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('shared', [False, True])
+def test_segments_are_those_that_were_placed(seed, shared):
+  rows = _pack(_random_rollouts(seed), shared=shared).rows
+  starts, lengths = packing.segments(rows)
+  found = []
+  for ids, at in zip(
+    rows.segment_ids.reshape(-1, rows.segment_ids.shape[-1]),
+    rows.positions.reshape(-1, rows.positions.shape[-1]),
+    strict=True,
+  ):
+    for segment in range(1, ids.max() + 1):
+      inside = ids == segment
+      found.append((at[inside].min(), inside.sum()))
+  assert list(zip(starts, lengths, strict=True)) == found
+  assert shared == (starts > 0).any()
+
+
 def test_each_row_has_its_own_copy_of_a_shared_prompt():
   rollouts = _rollouts([3], [[3, 3]])
   packed = _pack(rollouts, rows=2, row_length=6, shared=True)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from lrm_jax import flops
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.tokenization import base
 
@@ -57,7 +58,7 @@ def make_workload(parts, folder, model, **changes):
 
 def test_the_size_that_is_stated(parts):
   config = parts['checkpoint'].architecture()
-  assert config.flops_per_token(0) == pytest.approx(8.2e6, rel=0.01)
+  assert flops.per_token(config) == pytest.approx(8.2e6, rel=0.01)
 
 
 def test_the_checkpoints_differ_in_their_end_alone(parts, directory):

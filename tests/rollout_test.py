@@ -10,6 +10,7 @@ import pytest
 from lrm_jax import records, rollout
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
+from lrm_jax.rewards import guards
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler.samples import untruncated
 from lrm_jax.structs import Problem
@@ -130,6 +131,8 @@ def test_rows_say_what_was_sampled(collector):
       'thinking_length': len(ids) // 2,
       'truncated': (b, g) == (1, 0),
       'correct': row['correct'],
+      'verified': True,
+      'guards': [],
     }
 
 
@@ -244,6 +247,32 @@ def test_measures_see_each_response(collector):
   assert [r.text for r in seen] == [text for row in RESPONSES for text in row]
   assert seen[0].thinking == ' a:1+2=3'
   assert seen[2].thinking == RESPONSES[1][0]  # never closed
+
+
+def test_guards_are_counted_and_the_named_ones_make_it_wrong(
+  collector, monkeypatch
+):
+  thoughtless = [' </think>\\boxed{3}', ' a:1+2=3</think>\\boxed{3}']
+  monkeypatch.setitem(globals(), 'RESPONSES', [thoughtless, RESPONSES[1]])
+  counted = _collect(collector)
+  assert counted.correct.tolist() == [[1, 1], [0, 1]]
+  assert set(counted.guards) == set(guards.GUARDS)
+  hits = {name: np.argwhere(x).tolist() for name, x in counted.guards.items()}
+  assert hits.pop('empty_thinking') == [[0, 0]]
+  assert not any(hits.values())
+  rows = records.response_rows(tiny.tokenizer(), PROBLEMS, counted)
+  assert [row['guards'] for row in rows] == [['empty_thinking'], [], [], []]
+  seen = []
+  strict = dataclasses.replace(
+    collector,
+    guards=('empty_thinking',),
+    measures={'seen': lambda response: seen.append(response.correct) or 0},
+  )
+  graded = _collect(strict)
+  assert graded.correct.tolist() == [[0, 1], [0, 1]]
+  # It is known to be wrong: nothing is left out.
+  assert graded.verified.all()
+  assert seen == [False, True, False, True]
 
 
 def test_a_problem_drawn_twice_shares_its_row():

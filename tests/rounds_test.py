@@ -7,7 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from lrm_jax import configuration, experiment, gathering, jsonl, rounds, train
+from lrm_jax import (
+  configuration,
+  experiment,
+  flops,
+  gathering,
+  jsonl,
+  resuming,
+  rounds,
+  updating,
+)
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.pool import Grader
 from tests import train_test
@@ -81,6 +90,13 @@ def test_tokens_are_counted_in_the_step_that_sampled_them(grader):
   counted = sum(batch.stats['sampled_tokens'] for batch in batches)
   assert counted == trained + waiting == built.sampled_tokens
   assert waiting > 0
+  # So are FLOPs: the parts of a response add up to the whole.
+  sampled = [batch.rollouts for batch in batches]
+  sampled += [flight.rollouts for flight in built.flights]
+  work = sum(batch.stats['model_flops_sample'] for batch in batches)
+  assert work == sum(
+    flops.decode(built.model, r.prompt_length, r.length) for r in sampled
+  )
 
 
 def test_stale_tokens_are_flagged(grader):
@@ -110,36 +126,36 @@ def test_stale_tokens_have_the_log_probabilities_of_their_sampler(grader):
     grader, train__max_rounds=1, optimizer__learning_rate=0.01, **PARTIAL
   )
   batch = gathering.gather(built, 1)
-  numbers, _ = train.update(built, batch)
-  train.read(numbers, built.config.train, 1)
+  numbers, _ = updating.update(built, batch)
+  updating.read(numbers, built.config.train, 1)
   batch = gathering.gather(built, 2)
   rollouts = batch.rollouts
   mask = rollouts.mask * batch.keep[..., None]
-  packed = train.pack(built, rollouts, batch.keep)
+  packed = updating.pack(built, rollouts, batch.keep)
   scored = jax.device_get(built.programs.score(built.params, packed, mask))
   gap = np.abs(scored - rollouts.sampler_logp) * mask
   stale = np.arange(gap.shape[-1]) < rollouts.stale[..., None]
   assert gap[stale].max() > 1e-2
   assert gap[~stale].max() < 1e-4
   # So the alarm of the step looks at fresh ones only.
-  numbers, _ = train.update(built, batch)
-  assert train.read(numbers, built.config.train, 2)['logp_gap_max'] < 1e-4
+  numbers, _ = updating.update(built, batch)
+  assert updating.read(numbers, built.config.train, 2)['logp_gap_max'] < 1e-4
 
 
 @pytest.mark.slow
 def test_a_run_in_flight_resumes_exactly(tmp_path, monkeypatch):
   whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
   train_test.start(whole, **PARTIAL)
-  save = experiment.save
+  save = resuming.save
 
-  def save_and_stop(built, checkpoints):
-    save(built, checkpoints)
+  def save_and_stop(built, checkpoints, *more):
+    save(built, checkpoints, *more)
     assert built.flights
     if int(built.state.step) == 2:
       checkpoints.close()
       raise KeyboardInterrupt
 
-  monkeypatch.setattr(experiment, 'save', save_and_stop)
+  monkeypatch.setattr(resuming, 'save', save_and_stop)
   with pytest.raises(KeyboardInterrupt):
     train_test.start(stopped, **PARTIAL, train__checkpoint_every=1)
   monkeypatch.undo()

@@ -55,7 +55,8 @@ def run_step(config, params, places, load_balance=0.0):
   step = sft_step.make_step(
     config, OPTIMIZER, places, load_balance=load_balance
   )
-  return step(state, rows, mask)
+  state, numbers = step(state, rows, mask)
+  return state, numbers['loss']
 
 
 def test_the_step_trains_at_the_positions_given():

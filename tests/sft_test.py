@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrm_jax import main, optim, packing, sft_step
+from lrm_jax import jsonl, main, optim, packing, sft_step
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.structs import TrainState
@@ -165,7 +165,9 @@ def _step(config, params, rows, mask, optimizer=None):
   optimizer = optax.sgd(1.0) if optimizer is None else optimizer
   params = jax.tree.map(jnp.array, params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
-  return sft_step.make_step(config, optimizer, AS_THEY_ARE)(state, rows, mask)
+  step = sft_step.make_step(config, optimizer, AS_THEY_ARE)
+  state, numbers = step(state, rows, mask)
+  return state, numbers['loss']
 
 
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
@@ -231,6 +233,8 @@ def test_a_constant_demonstration_is_learned():
         'eps': 1e-8,
         'weight_decay': 0.0,
         'clip_norm': 1.0,
+        'spike_factor': 0.0,
+        'spike_reset': False,
       }
     ),
     25,
@@ -241,8 +245,8 @@ def test_a_constant_demonstration_is_learned():
   rows, mask, _ = pack_pairs([PAIRS[3]] * 4, rows=2, row_length=16)
   losses = []
   for _ in range(25):
-    state, loss = step(state, rows, mask)
-    losses.append(float(loss))
+    state, numbers = step(state, rows, mask)
+    losses.append(float(numbers['loss']))
   assert losses[0] > 1
   assert losses[-1] < losses[0] / 10
   assert state.step == 25
@@ -273,8 +277,8 @@ def test_an_interrupted_run_equals_a_straight_one(
     return pack(*args, **keywords)
 
   monkeypatch.setattr(packing, 'pack_demonstrations', pack_and_interrupt)
-  assert _run(tmp_path, NEW_MODEL) == 130
-  assert 'stopping after this step' in capsys.readouterr().err
+  assert _run(tmp_path, NEW_MODEL) == 0
+  assert 'stopped; resumable at step 4: ' in capsys.readouterr().err
   assert len(calls) == 4
   assert not (tmp_path / 'model').exists()
   assert not (tmp_path / 'summary.json').exists()
@@ -298,6 +302,12 @@ def test_what_a_run_writes(finished):
   assert summary['config']['stages']['b_verbose']['steps'] == 3
   assert summary['steps'] == 5
   assert min(summary['seconds'], summary['tokens_per_second']) > 0
+  rows = jsonl.read_rows(finished / 'metrics.jsonl')
+  assert 0 < summary['goodput'] == rows[-1]['goodput'] < 1
+  for row in rows:
+    work = row['model_flops'] / row['tokens'] * row['tokens_per_second']
+    rate = row['model_flops_per_second_per_device'] * jax.device_count()
+    assert rate == pytest.approx(work, rel=1e-9)
   assert 0 <= summary['accuracy'] <= 1
   assert 1 <= summary['response_tokens'] <= 12
   # Nine problems of levels 2 to 8 in turn, two samples each.

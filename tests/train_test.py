@@ -5,16 +5,19 @@ import gzip
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
 
-from lrm_jax import configuration, jsonl, main, metrics, train
+from lrm_jax import configuration, errors, jsonl, main, metrics, train
 from lrm_jax.checkpoints import huggingface
+from lrm_jax.evaluation import run_evaluation
 from lrm_jax.models import transformer
 from lrm_jax.objectives import tables
+from lrm_jax.sampler import run
 from lrm_jax.tokenization import base
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -71,7 +74,11 @@ def test_summary_has_the_stable_keys(finished):
   assert summary['steps'] == 4
   assert summary['config']['train']['steps'] == 4
   assert summary['seconds'] > 0
-  assert set(summary['tokens_per_second']) == {'sample', 'update'}
+  for name in ('tokens_per_second', 'model_flops_per_second_per_device', 'mfu'):
+    assert set(summary[name]) == {'sample', 'update'}
+  # Nobody says what a CPU could do.
+  assert set(summary['mfu'].values()) == {None}
+  assert 0 < summary['goodput'] < 1
   for when in ('before', 'after'):
     names = ('accuracy', 'response_tokens', 'thinking_tokens', 'truncated')
     for name in names:
@@ -89,6 +96,23 @@ def test_sampler_and_trainer_agree_at_every_step(finished):
     assert row['kept_groups'] > 0
   summary = json.loads((finished / 'summary.json').read_text())
   assert summary['logp_gap_max'] == max(row['logp_gap_max'] for row in rows)
+
+
+def test_throughput_is_written_at_every_step(finished):
+  rows = jsonl.read_rows(finished / 'metrics.jsonl')
+  for row in rows:
+    for part, seconds in (
+      ('', row['seconds_update'] + row['seconds_record']),
+      ('_sample', row['sample_seconds']),
+    ):
+      work = row[f'model_flops{part if part else "_update"}']
+      rate = work / seconds / jax.device_count()
+      name = f'model_flops_per_second_per_device{part}'
+      assert row[name] == pytest.approx(rate, rel=1e-9)
+    assert 'mfu' not in row
+    assert 0 < row['goodput'] < 1
+  summary = json.loads((finished / 'summary.json').read_text())
+  assert summary['goodput'] == rows[-1]['goodput']
 
 
 def test_nothing_is_compiled_after_the_first_step(finished):
@@ -133,17 +157,24 @@ def test_pictures_events_and_model_are_there(finished):
 
 @pytest.fixture
 def interrupt_at(monkeypatch):
-  """Sends Ctrl-C to this process once a step's line is shown."""
+  """Sends Ctrl-C to this process while the samples after a step are made."""
 
   def install(step):
-    shown = metrics.Progress.update
+    shown, wait = metrics.Progress.update, run.wait
+    left = []
 
     def update(self, done, fields):
       shown(self, done, fields)
       if done == step and self._description == 'train':
+        left.extend(range(3))
+
+    def look(*args, **keywords):
+      if left and not left.pop():
         os.kill(os.getpid(), signal.SIGINT)
+      return wait(*args, **keywords)
 
     monkeypatch.setattr(metrics.Progress, 'update', update)
+    monkeypatch.setattr(run, 'wait', look)
 
   yield install
 
@@ -154,23 +185,68 @@ def test_resume_after_ctrl_c_is_exact(
 ):
   """Stopped after step 2, between two regular checkpoints, and continued."""
   interrupt_at(2)
-  with pytest.raises(KeyboardInterrupt, match='saved step 2; run again'):
+  with pytest.raises(errors.Stopped, match='resumable at step 2: give the'):
     start(tmp_path)
   assert len(jsonl.read_rows(tmp_path / 'metrics.jsonl')) == 2
   monkeypatch.undo()
+  shutil.copytree(tmp_path, tmp_path / 'changed')
   start(tmp_path)
+  assert_went_on(tmp_path, finished)
+  # What may change between two starts changes no number.
+  start(
+    tmp_path / 'changed',
+    train__checkpoint_every=1,
+    train__keep_checkpoints=1,
+    train__keep_best=1,
+    train__best_metric='reward',
+    train__rollouts_every=0,
+    train__logp_gap_limit=1.0,
+    eval__every=1,
+  )
+  assert_went_on(tmp_path / 'changed', finished)
+  kept = jsonl.read_rows(finished / 'metrics.jsonl')[1:]
+  best = max(kept, key=lambda row: (row['reward'], row['step']))['step']
+  names = {path.name for path in (tmp_path / 'changed/checkpoints').iterdir()}
+  assert {'4', str(best)} <= names and len(names) <= 2
+
+
+def assert_went_on(workdir, finished):
+  """The model and the numbers of a run are those of another, to the bit."""
   _, straight = huggingface.load(finished / 'model')
-  _, resumed = huggingface.load(tmp_path / 'model')
+  _, resumed = huggingface.load(workdir / 'model')
   jax.tree.map(np.testing.assert_array_equal, straight, resumed)
-  timed = ('seconds', 'per_second', 'compilations')
+  timed = ('seconds', 'per_second', 'mfu', 'goodput', 'compilations')
   for a, b in zip(
     jsonl.read_rows(finished / 'metrics.jsonl'),
-    jsonl.read_rows(tmp_path / 'metrics.jsonl'),
+    jsonl.read_rows(workdir / 'metrics.jsonl'),
     strict=True,
   ):
     for name in a:
       if not any(word in name for word in timed):
         assert a[name] == b[name], (a['step'], name)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_stopped_is_made_up_for(tmp_path, monkeypatch):
+  """The checkpoint of its step is there, and the run goes on after that."""
+  evaluate = run_evaluation.evaluate
+
+  def stop(built, workdir, name, step):
+    if name == 'step_000002':
+      raise errors.Stopped('now')
+    return evaluate(built, workdir, name, step)
+
+  sizes = {'eval__every': 2, 'eval__problems': 2, 'train__steps': 3}
+  with monkeypatch.context() as patch:
+    patch.setattr(run_evaluation, 'evaluate', stop)
+    with pytest.raises(errors.Stopped, match='resumable at step 2: give the'):
+      start(tmp_path, **sizes)
+  path = tmp_path / 'evaluation' / 'step_000002.json'
+  assert not path.exists()
+  start(tmp_path, **sizes)
+  assert json.loads(path.read_text())['step'] == 2
+  rows = jsonl.read_rows(tmp_path / 'metrics.jsonl')
+  assert [row['step'] for row in rows] == [1, 2, 3]
 
 
 def test_finished_run_is_not_trained_again(finished, capsys):

@@ -60,6 +60,35 @@ def test_other_config_names_three_keys_and_writes_nothing(tmp_path):
   assert (tmp_path / 'config.json').read_bytes() == before
 
 
+def test_a_free_key_that_an_earlier_version_had_not_is_no_other_config(
+  tmp_path,
+):
+  old = config_dict.ConfigDict({'rate': 1, 'every': 2})
+  new = config_dict.ConfigDict({'rate': 1, 'every': 2, 'keep': 3})
+  workdir.open_run(tmp_path, old, 'train', mutable=('keep',))
+  assert workdir.open_run(tmp_path, new, 'train', mutable=('keep',))
+  with pytest.raises(errors.UserError, match='rate .was 1, now absent'):
+    del new['rate']
+    workdir.open_run(tmp_path, new, 'train', mutable=('keep',))
+
+
+def test_a_refusal_says_how_to_fork(tmp_path):
+  for verb, is_said in (('train', True), ('sft', False)):
+    workdir.open_run(tmp_path / verb, _config(), verb)
+    with pytest.raises(errors.UserError) as info:
+      workdir.open_run(tmp_path / verb, _config(b=2), verb)
+    assert (f'--fork-from={tmp_path / verb}' in str(info.value)) == is_said
+
+
+def test_a_fork_keeps_its_origin(tmp_path):
+  origin = {'workdir': '/runs/a', 'step': 4, 'fingerprint': 'ab'}
+  workdir.open_run(tmp_path, _config(), 'train', forked_from=origin)
+  workdir.open_run(tmp_path, _config(steps=9), 'train')
+  record = workdir.read_record(tmp_path / 'config.json')
+  assert record['forked_from'] == origin
+  assert record['config']['steps'] == 9
+
+
 def test_other_verb_is_refused(tmp_path):
   workdir.open_run(tmp_path, _config(), 'sft')
   with pytest.raises(errors.UserError, match='holds a run of lrm sft'):

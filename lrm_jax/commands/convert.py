@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from lrm_jax import workdir
+from lrm_jax import storage, workdir
 from lrm_jax.checkpoints import (
   huggingface,
   model_source,
@@ -187,7 +187,12 @@ def _target(text: str, source: Source) -> pathlib.Path:
     UserError: it cannot be written, holds something else than a model, or is
       what is read.
   """
-  target = pathlib.Path(text)
+  target = storage.as_path(text)
+  if storage.is_remote(target):
+    raise UserError(
+      f"--to='{target}': is in a bucket, and convert looks again at what it "
+      'wrote; give a folder, and copy it with gcloud storage cp --recursive'
+    )
   output.check_writable(f"--to='{target}'", target.parent)
   replacing.check(target)
   place = target.resolve()

@@ -8,14 +8,13 @@ Means run over all problems * n samples; every length is in tokens.
 """
 
 import math
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
-from lrm_jax import compilation, jsonl, records, rollout, workdir
+from lrm_jax import compilation, jsonl, records, rollout, storage, workdir
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts, sources
 from lrm_jax.errors import UserError
@@ -50,8 +49,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   text(
     'workdir',
     None,
-    'Folder for rollouts.jsonl.gz and summary.json; those of an earlier '
-    'evaluation are replaced.',
+    'Folder, or gs://BUCKET/FOLDER, for rollouts.jsonl.gz and summary.json; '
+    'those of an earlier evaluation are replaced.',
     flag_values,
   )
   flags.DEFINE_integer(
@@ -107,7 +106,7 @@ def run(flag_values: flags.FlagValues) -> None:
     prompts=len(problems),
     width=width,
   )
-  folder.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(folder)
   watch, started = compilation.CompileWatch(), time.monotonic()
   with Grader() as grader:
     rollouts = evaluator.evaluate(
@@ -144,8 +143,8 @@ def _collector(
   )
 
 
-def _check_workdir(text: str) -> pathlib.Path:
-  folder = pathlib.Path(text)
+def _check_workdir(text: str) -> storage.Path:
+  folder = storage.as_path(text)
   output.check_writable(f"--workdir='{folder}'", folder)
   if (folder / 'config.json').exists():
     raise UserError(
@@ -169,7 +168,7 @@ def _load_problems(flag_values: flags.FlagValues) -> list[Problem]:
 
 
 def _write_rollouts(
-  folder: pathlib.Path,
+  folder: storage.Path,
   model: loading.Model,
   problems: Sequence[Problem],
   rollouts: Rollouts,
@@ -201,6 +200,7 @@ def _summarize(
     }
     | scores.summarize(rollouts)
     | {
+      'unverified': scores.count_unverified(rollouts),
       'accuracy_se': scores.accuracy_standard_error(rollouts),
       'by_level': scores.by_level(problems, rollouts) if has_levels else [],
     }
@@ -221,6 +221,8 @@ def _describe(summary: dict[str, Any]) -> str:
     ('truncated', f'{summary["truncated"]:.1%}', ''),
     ('tokens per correct', f'{cost:.1f}' if math.isfinite(cost) else '-', ''),
   ]
+  if summary['unverified']:
+    rows.append(('unverified responses', str(summary['unverified']), ''))
   title = (
     f'{summary["model"]} on {summary["data"]}: {summary["problems"]} problems '
     f'x {summary["samples"]} samples'

@@ -3,19 +3,18 @@
   {"response": ..., "answer": ..., ...} -> the same row and
   {"correct": bool, "extracted": str or null, "status": str}
 
-`status` is one of ok, no_answer, timeout, too_long: see
+`status` is one of ok, no_answer, timeout (nobody knows), too_long: see
 `rewards.math_answer.Verdict`.
 """
 
 import collections
 import dataclasses
-import pathlib
 import time
 from typing import Any
 
 from absl import flags
 
-from lrm_jax import jsonl, metrics
+from lrm_jax import jsonl, metrics, storage
 from lrm_jax.commands import output
 from lrm_jax.data import prompts
 from lrm_jax.rewards.math_answer import Verdict
@@ -74,7 +73,7 @@ def run(flag_values: flags.FlagValues) -> None:
   target = output.output_file(flag_values.output)
   rows = jsonl.read_rows(flag_values.input, _FIELDS)
   verdicts = _grade(rows, flag_values)
-  target.parent.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(target.parent)
   jsonl.write_rows(
     target,
     (
@@ -122,7 +121,7 @@ def _grade(
   return verdicts
 
 
-def _describe(summary: dict[str, Any], target: pathlib.Path) -> str:
+def _describe(summary: dict[str, Any], target: storage.Path) -> str:
   share = '' if summary['accuracy'] is None else f' ({summary["accuracy"]:.1%})'
   others = [
     f'{summary["statuses"][status]} {status}'

@@ -1,20 +1,22 @@
 """Where a verb writes, checked before it works."""
 
 import os
-import pathlib
 
+from lrm_jax import storage
 from lrm_jax.errors import UserError
 
 
-def output_file(name: str) -> pathlib.Path:
+def output_file(name: str) -> storage.Path:
   """The file of --output.
 
   Raises:
     UserError: it is a folder, is called summary.json (which is written beside
       it), or cannot be written.
   """
-  target = pathlib.Path(name)
-  if target.is_dir() or target.name == 'summary.json':
+  target = storage.as_path(name)
+  with storage.explained(target):
+    is_folder = target.is_dir()
+  if is_folder or target.name == 'summary.json':
     raise UserError(
       f"--output='{target}': must be a file, and not summary.json, which is "
       'written beside it'
@@ -23,16 +25,20 @@ def output_file(name: str) -> pathlib.Path:
   return target
 
 
-def check_writable(flag: str, folder: pathlib.Path) -> None:
+def check_writable(flag: str, folder: storage.Path) -> None:
   """Refuses a folder that cannot be made, before any time is spent.
 
   Args:
     flag: for the message, such as "--workdir='runs/a'".
-    folder: it may exist or not; nothing is made.
+    folder: it may exist or not; nothing is made. In a bucket, a file is
+      written and removed.
 
   Raises:
-    UserError: the nearest folder that exists is none, or not writable.
+    UserError: the nearest folder that exists is none, or not writable; or the
+      bucket cannot be written.
   """
+  if storage.is_remote(folder):
+    return storage.check_writable(folder)
   existing = next(filter(os.path.exists, (folder, *folder.absolute().parents)))
   if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
     raise UserError(

@@ -11,7 +11,6 @@ truncated; its other fields, such as `answer`, are carried along for
 """
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from lrm_jax import compilation, jsonl, metrics, records, rng, workdir
+from lrm_jax import compilation, jsonl, metrics, records, rng, storage, workdir
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
@@ -120,14 +119,14 @@ def run(flag_values: flags.FlagValues) -> None:
     return
   summary = _summarize(rows, seconds, watch.seconds)
   summary['seconds'] = time.monotonic() - begin
-  target.parent.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(target.parent)
   jsonl.write_rows(target, rows)
   path = workdir.write_summary(target.with_name('summary.json'), summary)
   print(_describe(summary))
   print(f'wrote {target} and {path}')
 
 
-def _check_flags(flag_values: flags.FlagValues) -> pathlib.Path | None:
+def _check_flags(flag_values: flags.FlagValues) -> storage.Path | None:
   """Returns where to write; None to print."""
   loading.check_temperature(flag_values)
   is_single = flag_values.prompt is not None

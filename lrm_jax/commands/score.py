@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from lrm_jax import assets, jsonl, metrics, workdir
+from lrm_jax import assets, jsonl, metrics, storage, workdir
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.commands import output
 from lrm_jax.errors import UserError
@@ -96,7 +96,7 @@ def run(flag_values: flags.FlagValues) -> None:
   )
   scorer = _Scorer(config, params, flag_values.batch)
   logp = scorer.score(sequences)
-  target.parent.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(target.parent)
   jsonl.write_rows(
     target,
     (

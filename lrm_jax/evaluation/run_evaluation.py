@@ -1,18 +1,17 @@
 """Evaluations of a training run: WORKDIR/evaluation/NAME.json."""
 
 import json
-import pathlib
-import time
 from typing import Any
 
-from lrm_jax import distributed
+from lrm_jax import clock, distributed, storage
 from lrm_jax import workdir as run_folder
+from lrm_jax.errors import UserError
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.experiment import Experiment
 
 
 def evaluate(
-  experiment: Experiment, workdir: pathlib.Path, name: str, step: int
+  experiment: Experiment, workdir: storage.Path, name: str, step: int
 ) -> dict[str, Any]:
   """Evaluates the policy of `step`, once.
 
@@ -24,7 +23,7 @@ def evaluate(
   if stored is not None and stored['step'] == step:
     return stored
   config = experiment.config
-  began = time.time()
+  began = clock.now()
   rollouts = evaluator.evaluate(
     experiment.eval_collector,
     experiment.params,
@@ -37,13 +36,14 @@ def evaluate(
   )
   summary = scores.summarize(rollouts) | {
     'step': step,
-    'seconds': time.time() - began,
+    'unverified': scores.count_unverified(rollouts),
+    'seconds': clock.now() - began,
     'accuracy_se': scores.accuracy_standard_error(rollouts),
     'by_level': scores.by_level(experiment.eval_problems, rollouts),
   }
 
   def write() -> dict[str, Any]:
-    path.parent.mkdir(exist_ok=True)
+    storage.make_folder(path.parent)
     run_folder.write_summary(path, summary)
     # As a later start will read it: what is not finite is None.
     return read(path)
@@ -51,6 +51,21 @@ def evaluate(
   return distributed.from_main(write)
 
 
-def read(path: pathlib.Path) -> dict[str, Any] | None:
-  """What `evaluate` wrote there; None if it did not."""
-  return json.loads(path.read_text('utf-8')) if path.exists() else None
+def read(path: storage.Path) -> dict[str, Any] | None:
+  """What `evaluate` wrote there; None if it did not.
+
+  Raises:
+    UserError: it is damaged.
+  """
+  if not path.exists():
+    return None
+  try:
+    summary = json.loads(path.read_text('utf-8'))
+  except (OSError, ValueError, RecursionError):
+    summary = None
+  if not isinstance(summary, dict) or 'step' not in summary:
+    raise UserError(
+      f'{path}: not the summary of an evaluation; remove it, and the run makes '
+      'it again'
+    )
+  return summary

@@ -30,6 +30,11 @@ def summarize(rollouts: Rollouts) -> dict[str, float]:
   }
 
 
+def count_unverified(rollouts: Rollouts) -> int:
+  """Responses that the verifier was lost on; they count as wrong."""
+  return int((~rollouts.verified).sum())
+
+
 def tokens_per_correct(tokens: np.ndarray, correct: np.ndarray) -> float:
   """Sum of tokens over all samples / number of correct ones; inf if none."""
   right = int(np.sum(correct))

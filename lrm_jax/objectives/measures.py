@@ -34,6 +34,7 @@ class Response:
     gold: the gold answer of the problem.
     correct: the verifier's verdict.
     tokenizer: decodes ids.
+    question: of the problem, without any prompt template.
   """
 
   text: str
@@ -43,6 +44,7 @@ class Response:
   gold: str
   correct: bool
   tokenizer: Tokenizer
+  question: str = ''
 
 
 def find(rollouts: Rollouts, name: str, reader: str) -> jax.Array:

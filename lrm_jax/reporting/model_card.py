@@ -1,13 +1,13 @@
 """The model card of a model that `lrm sft` made."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from lrm_jax import storage
 from lrm_jax.reporting import tables
 
 
-def write(summary: Mapping[str, Any], path: pathlib.Path) -> str:
+def write(summary: Mapping[str, Any], path: storage.Path) -> str:
   """Writes the card as Markdown; returns its headline.
 
   Args:

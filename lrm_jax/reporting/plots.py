@@ -4,11 +4,14 @@ Rows are those of metrics.jsonl. A row without a key, or with null there, is
 left out of that key's line, so rows of different phases may share a file.
 """
 
-import pathlib
+import io
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import axes, figure, ticker
+
+from lrm_jax import storage
 
 # Okabe and Ito's palette, told apart with any colour vision; a second cue (line
 # style or marker) goes with each.
@@ -26,7 +29,7 @@ Rows = Sequence[Mapping[str, float | None]]
 
 def training_curves(
   metrics: Rows,
-  path: str | pathlib.Path,
+  path: str | os.PathLike[str],
   before: Mapping[str, float] | None = None,
   after: Mapping[str, float] | None = None,
 ) -> None:
@@ -60,7 +63,7 @@ def training_curves(
   _save(fig, path)
 
 
-def comparison(runs: Mapping[str, Rows], path: str | pathlib.Path) -> None:
+def comparison(runs: Mapping[str, Rows], path: str | os.PathLike[str]) -> None:
   """Draws the same two panels with one line (running mean) a run."""
   fig, panels = _canvas()
   for panel, (key, _, _) in zip(panels, _PANELS, strict=True):
@@ -157,7 +160,9 @@ def _legend(panel: axes.Axes) -> None:
     panel.legend(frameon=False, fontsize=9, loc='best')
 
 
-def _save(fig: figure.Figure, path: str | pathlib.Path) -> None:
+def _save(fig: figure.Figure, path: str | os.PathLike[str]) -> None:
   # From zero: a cropped axis would make any change of length look large.
   fig.axes[1].set_ylim(bottom=0)
-  fig.savefig(path, format='png', pil_kwargs={'optimize': True})
+  picture = io.BytesIO()
+  fig.savefig(picture, format='png', pil_kwargs={'optimize': True})
+  storage.as_path(path).write_bytes(picture.getvalue())

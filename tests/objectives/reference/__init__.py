@@ -61,6 +61,7 @@ def rollouts(
     'think_closed': np.ones((problems, samples)),
     'correct': correct,
     'answered': np.ones((problems, samples)),
+    'verified': np.ones((problems, samples)),
     'removed': np.zeros((problems, samples)),
     'stale': np.zeros((problems, samples)),
     'cap': np.full(problems, length.max()),
@@ -68,9 +69,14 @@ def rollouts(
     'step': np.ones(problems),
     'problem_index': np.arange(problems),
     'measures': {},
+    'guards': {},
   } | given
   floats = ('correct', 'sampler_logp')
-  bools = ('truncated', 'think_closed', 'answered', 'forced')
+  bools = ('truncated', 'think_closed', 'answered', 'verified', 'forced')
+  hits = {
+    name: np.asarray(value, bool)
+    for name, value in values.pop('guards').items()
+  }
   measures = {
     name: np.asarray(value, np.float32)
     for name, value in values.pop('measures').items()
@@ -79,7 +85,7 @@ def rollouts(
   for name, value in values.items():
     kind = bool if name in bools else np.int32
     arrays[name] = np.asarray(value, np.float32 if name in floats else kind)
-  return Rollouts(**arrays, measures=measures)
+  return Rollouts(**arrays, measures=measures, guards=hits)
 
 
 def float64(*arrays):

@@ -1,0 +1,214 @@
+"""Phases 6 and 7 of a step: a batch becomes optimizer updates.
+
+credit   rewards become advantages
+update   packed rows go through the model, the optimizer steps
+"""
+
+import dataclasses
+import math
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from lrm_jax import experiment as experiment_lib
+from lrm_jax import packing, phases, sharding, throughput, train_step
+from lrm_jax.experiment import Experiment
+from lrm_jax.gathering import Batch
+from lrm_jax.structs import Rollouts
+
+
+def compile_update(experiment: Experiment) -> None:
+  """Starts to compile the update, while the first samples are made."""
+  config = experiment.config.train
+  batch = config.problems // config.mini_batches
+  packed = packing.empty_batch(
+    batch,
+    config.samples,
+    config.rows,
+    config.row_length,
+    config.groups,
+    shared=shares_prompts(experiment.config),
+  )
+  stale = np.zeros((batch, config.samples), np.int32)
+  number = np.zeros((*stale.shape, config.max_tokens), np.float32)
+  targets = train_step.Targets(number, number, number, stale)
+  experiment.programs.update.start(
+    experiment.state,
+    experiment.ref_params,
+    divide(experiment, packed),
+    sharding.put(targets, experiment.mesh, PartitionSpec()),
+    experiment.frozen,
+  )
+
+
+def update(
+  experiment: Experiment, batch: Batch
+) -> tuple[list[dict[str, jax.Array]], np.ndarray]:
+  """Dispatches the step's optimizer updates.
+
+  Mini-batch j of n holds the groups j, j + n, ... so that a batch that is not
+  full is spread evenly; an empty mini-batch is no update.
+
+  Returns:
+    The metrics of each update, still on the device, and the advantages
+    `[B, G, T]`.
+  """
+  with phases.phase('credit'):
+    advantage, mask = jax.device_get(
+      experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
+    )
+  with phases.phase('update'):
+    return dispatch(experiment, batch, advantage, mask), advantage
+
+
+def dispatch(
+  experiment: Experiment, batch: Batch, advantage: np.ndarray, mask: np.ndarray
+) -> list[dict[str, jax.Array]]:
+  """The updates of a step, on their way; see `update`."""
+  config = experiment.config.train
+  numbers = []
+  state = experiment.state
+  # Now, while nothing has to be waited for.
+  done = np.int32(int(state.step) + 1)
+  if experiment.mesh is None:
+    done = jax.device_put(done)
+  else:
+    done = sharding.put(done, experiment.mesh, PartitionSpec())
+  # The update makes it again: with adapters, that is a copy to let go of.
+  experiment.params = None
+  for part in parts(batch.keep, config.mini_batches):
+    pick = slice(part, None, config.mini_batches)
+    rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
+    packed = pack(experiment, rollouts, batch.keep[pick])
+    work = throughput.update_work(experiment, packed, int(mask[pick].sum()))
+    targets = train_step.Targets(
+      rollouts.sampler_logp, advantage[pick], mask[pick], rollouts.stale
+    )
+    targets = sharding.put(targets, experiment.mesh, PartitionSpec())
+    state, values = experiment.programs.update(
+      state,
+      experiment.ref_params,
+      divide(experiment, packed),
+      targets,
+      experiment.frozen,
+    )
+    numbers.append(values | {'model_flops_update': work})
+  experiment_lib.set_state(experiment, dataclasses.replace(state, step=done))
+  return numbers
+
+
+def parts(keep: np.ndarray, count: int) -> list[int]:
+  """The mini-batches, of so many, that have something to train on."""
+  return [part for part in range(count) if keep[part::count].any()]
+
+
+def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
+  """The batch with every `sampler_logp` of a kept sample known.
+
+  A response with a piece taken out of its middle was never sampled: what
+  follows gets its log-probabilities from the trainer's graph. All others keep
+  the sampler's, which the gap is measured by.
+  """
+  rollouts = batch.rollouts
+  unknown = np.isnan(rollouts.sampler_logp) & batch.keep[..., None]
+  if not unknown.any():
+    return batch
+  packed = divide(experiment, pack(experiment, rollouts, batch.keep))
+  mask = sharding.put(
+    rollouts.mask * batch.keep[..., None], experiment.mesh, PartitionSpec()
+  )
+  scored = jax.device_get(
+    experiment.programs.score(experiment.params, packed, mask)
+  )
+  logp = np.where(unknown, scored, rollouts.sampler_logp)
+  rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
+  return dataclasses.replace(batch, rollouts=rollouts)
+
+
+def pack(
+  experiment: Experiment, rollouts: Rollouts, keep: np.ndarray
+) -> packing.PackedBatch:
+  """Packed rows of the sizes the config gives, on the host."""
+  config = experiment.config.train
+  return packing.pack_groups(
+    rollouts,
+    keep,
+    rows=config.rows,
+    row_length=config.row_length,
+    groups_per_micro_batch=config.groups,
+    shared=shares_prompts(experiment.config),
+  )
+
+
+def divide(
+  experiment: Experiment, packed: packing.PackedBatch
+) -> packing.PackedBatch:
+  """Packed rows on the devices that each is for, if there are several."""
+  return sharding.put(packed, experiment.mesh, sharding.batch_specs(packed))
+
+
+def shares_prompts(config: ml_collections.ConfigDict) -> bool:
+  """Whether samples in one row share their prompt.
+
+  Not where the attention cannot, nor where a loss counts tokens of prompts.
+  """
+  return config.model.attention != 'splash' and not config.train.load_balance
+
+
+# Numbers of updates that are added up.
+COUNTED = ('model_flops_update', 'skipped', 'spikes')
+
+
+def wait(
+  device_numbers: list[dict[str, jax.Array]],
+) -> list[dict[str, float]]:
+  """The numbers of each update, when the device has them."""
+  return [
+    {k: float(v) for k, v in d.items()} for d in jax.device_get(device_numbers)
+  ]
+
+
+def read(
+  device_numbers: list[dict[str, jax.Array]],
+  config: ml_collections.ConfigDict,
+  step: int,
+) -> dict[str, float]:
+  """Waits for the updates; means over them, the sums in COUNTED, an alarm.
+
+  `logp_gap_max` is that of the first update that was not skipped: until then
+  the parameters are those that sampled. A step without any update has no
+  numbers. What is not finite in an update is not in the step either.
+
+  Raises:
+    FloatingPointError: sampler and trainer disagree on log-probabilities.
+  """
+  host = wait(device_numbers)
+  if not host:
+    return {}
+  numbers = {k: sum(d[k] for d in host) / len(host) for k in host[0]}
+  numbers |= {k: sum(d[k] for d in host) for k in COUNTED if k in host[0]}
+  numbers['logp_gap_max'] = gap = first_gap(host)
+  is_unknown = math.isnan(gap) and numbers['skipped'] == len(host)
+  if not (gap <= config.logp_gap_limit or is_unknown):
+    raise FloatingPointError(
+      f'sampler and trainer differ by {numbers["logp_gap_max"]:.1e} nats at '
+      f'step {step}; train.logp_gap_limit is {config.logp_gap_limit:.1e}'
+    )
+  return numbers
+
+
+def first_gap(each: list[dict[str, float]]) -> float:
+  """The gap of a step, while its parameters were those that sampled.
+
+  Skipped updates change none. Theirs count as far as they are numbers; a
+  sampler's log-probability that is none is why they were skipped.
+  """
+  done = next((i for i, d in enumerate(each) if not d['skipped']), len(each))
+  gaps = [d['logp_gap_max'] for d in each[: done + 1]]
+  known = [
+    gap for i, gap in enumerate(gaps) if i == done or not math.isnan(gap)
+  ]
+  # NumPy's, since a NaN is then the largest.
+  return float(np.max(known)) if known else math.nan
