@@ -57,6 +57,7 @@ def make_rollouts(measures: list[str]) -> Rollouts:
     think_closed=~truncated,
     correct=correct.astype(np.float32),
     answered=~truncated,
+    verified=np.ones((B, G), bool),
     removed=np.zeros((B, G), np.int32),
     stale=np.zeros((B, G), np.int32),
     cap=np.full(B, T, np.int32),
@@ -66,6 +67,7 @@ def make_rollouts(measures: list[str]) -> Rollouts:
     measures={
       name: random.random((B, G)).astype(np.float32) for name in measures
     },
+    guards={},
   )
 
 

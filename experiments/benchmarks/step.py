@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrm_jax import assets, configuration, jsonl, packing, rng, train_step
+from lrm_jax import (
+  assets,
+  configuration,
+  flops,
+  jsonl,
+  packing,
+  rng,
+  train_step,
+)
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.sampler.engine import Sampler
@@ -79,6 +87,7 @@ def make_rollouts() -> Rollouts:
     think_closed=np.zeros((B, G), bool),
     correct=np.zeros((B, G), np.float32),
     answered=np.zeros((B, G), bool),
+    verified=np.ones((B, G), bool),
     removed=np.zeros((B, G), np.int32),
     stale=np.zeros((B, G), np.int32),
     cap=np.full(B, T, np.int32),
@@ -86,6 +95,7 @@ def make_rollouts() -> Rollouts:
     step=np.ones(B, np.int32),
     problem_index=np.arange(B, dtype=np.int32),
     measures={},
+    guards={},
   )
 
 
@@ -124,17 +134,17 @@ def update_benchmark(model, params) -> dict:
   tokens = B * G * (P + T)
   seconds = timed(step)
   found = spread('update', seconds, tokens)
-  # Forward, twice that backward, and the reference policy's forward; a token
-  # sees half its row on average.
-  flops = 4 * model.flops_per_token((P + T) / 2) * tokens
+  # A reference policy goes over the same rows.
+  lengths = np.full(B * G, P + T)
+  work = flops.update(model, lengths, logits=B * G * T, forwards=1)
   peak = matmul_flops()
-  rate = flops / statistics.median(seconds)
+  rate = work / statistics.median(seconds)
   print(
-    f'update: {flops / 1e9:.1f} GFLOP at {rate / 1e9:.1f} GFLOP/s = '
+    f'update: {work / 1e9:.1f} GFLOP at {rate / 1e9:.1f} GFLOP/s = '
     f'{100 * rate / peak:.1f} % of {peak / 1e9:.0f} GFLOP/s'
   )
   return found | {
-    'gflop': flops / 1e9,
+    'gflop': work / 1e9,
     'gflop_per_second': rate / 1e9,
     'peak_gflop_per_second': peak / 1e9,
     'utilization': rate / peak,

@@ -17,7 +17,7 @@ import workload as workload_lib
 
 from configs import default, objectives
 from lrm_jax import experiment as experiment_lib
-from lrm_jax import gathering, jsonl, train
+from lrm_jax import gathering, jsonl, updating
 from lrm_jax.data import prompts
 from lrm_jax.rewards.math_answer import Verdict
 from lrm_jax.tokenization import base as tokenization
@@ -81,10 +81,10 @@ def make(config: ml_collections.ConfigDict):
     done += 1
     began = time.perf_counter()
     batch = gathering.gather(experiment, done)
-    batch = train.score_spliced(experiment, batch)
+    batch = updating.score_spliced(experiment, batch)
     sampled = time.perf_counter()
-    numbers, _ = train.update(experiment, batch)
-    train.read(numbers, config.train, done)
+    numbers, _ = updating.update(experiment, batch)
+    updating.read(numbers, config.train, done)
     jax.block_until_ready(experiment.state)
     ended = time.perf_counter()
     return {

@@ -26,7 +26,7 @@ import protocol
 import table
 import workload as workload_lib
 
-from lrm_jax import jsonl
+from lrm_jax import flops, jsonl
 from lrm_jax.checkpoints import huggingface
 
 HERE = pathlib.Path(__file__).parent
@@ -161,7 +161,7 @@ class Benchmark:
       contender.close()
     config, _ = huggingface.load(self.work.model)
     return {
-      'flops_per_token': config.flops_per_token(0),
+      'flops_per_token': flops.per_token(config),
       'matmul_flops_per_second': max(matmul),
       'logp_gap': gap,
       'contenders': {

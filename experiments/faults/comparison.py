@@ -1,0 +1,104 @@
+"""Whether two runs came to the same end, bit for bit, but for times."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from lrm_jax import jsonl
+
+# Words in the names of what is measured with a clock, or counts what one start
+# of a run has compiled.
+TIMED = ('seconds', 'per_second', 'mfu', 'goodput', 'compil')
+# Bytes of metrics.jsonl, which has those numbers in it; and what `crash.py`
+# gives each run another value of, as any two starts of a run may have.
+OTHERS = ('bytes', 'checkpoint_every', 'previous')
+
+
+def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
+  """What of `other` is not as in `one`; both are folders of ended runs."""
+  found = files(one, other)
+  for path in sorted(one.glob('evaluation/*.json')):
+    pair = [
+      untimed(json.loads((x / 'evaluation' / path.name).read_text()))
+      for x in (one, other)
+    ]
+    found += unequal(f'evaluation/{path.name}', *pair)
+  found += unequal('metrics.jsonl', *map(_rows, (one, other)))
+  return found + unequal('checkpoint', *map(_checkpoint, (one, other)))
+
+
+def files(one: pathlib.Path, other: pathlib.Path) -> list[str]:
+  """Names of files that only one of both has, or with other bytes."""
+  found = [
+    f'{name}: only in one of both'
+    for name in sorted(_names(one) ^ _names(other))
+  ]
+  for name in sorted(_names(one) & _names(other)):
+    if (one / name).read_bytes() != (other / name).read_bytes():
+      found.append(f'{name}: other bytes')
+  return found
+
+
+def _names(workdir: pathlib.Path) -> set[str]:
+  """Files that have no times in them."""
+  return {
+    str(path.relative_to(workdir))
+    for pattern in ('rollouts/*', 'model/*', 'incidents/*', '.*')
+    for path in workdir.glob(pattern)
+  }
+
+
+def _rows(workdir: pathlib.Path) -> list[Any]:
+  return untimed(jsonl.read_rows(workdir / 'metrics.jsonl'))
+
+
+def _checkpoint(workdir: pathlib.Path) -> dict[str, Any]:
+  """The last one, as names and arrays."""
+  folder = workdir / 'checkpoints'
+  step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+  state = ocp.StandardCheckpointer().restore(
+    (folder / str(step) / 'state').absolute()
+  )
+  host = json.loads((folder / str(step) / 'host' / 'metadata').read_text())
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  arrays = {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+  return {'step': step, 'host': untimed(host), 'arrays': arrays}
+
+
+def untimed(value: Any) -> Any:
+  """The value without what may differ."""
+  if isinstance(value, dict):
+    return {
+      key: untimed(item)
+      for key, item in value.items()
+      if not any(word in key for word in TIMED + OTHERS)
+    }
+  return [untimed(item) for item in value] if isinstance(value, list) else value
+
+
+def unequal(name: str, one: Any, other: Any) -> list[str]:
+  """Paths of leaves that differ; NaN equals itself."""
+  if isinstance(one, dict) and isinstance(other, dict):
+    both = sorted(one.keys() | other.keys())
+    return [
+      line
+      for key in both
+      for line in unequal(f'{name}/{key}', one.get(key), other.get(key))
+    ]
+  if (
+    isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+  ):
+    return [
+      line
+      for i, pair in enumerate(zip(one, other, strict=True))
+      for line in unequal(f'{name}/{i}', *pair)
+    ]
+  if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+    same = one.dtype == other.dtype and one.tobytes() == other.tobytes()
+  else:
+    same = repr(one) == repr(other)
+  return [] if same else [f'{name}: {str(one)[:60]} and {str(other)[:60]}']
