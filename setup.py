@@ -19,12 +19,13 @@ setuptools.setup(
   license='Apache-2.0',
   packages=setuptools.find_packages(include=['lrm_jax', 'lrm_jax.*']),
   package_data={
-    'lrm_jax': ['assets/*/*', 'data/builders/checksums.tsv'],
+    'lrm_jax': ['assets/*/*', 'assets/*/*/*', 'data/builders/checksums.tsv'],
   },
   python_requires='>=3.11,<3.14',
   install_requires=[
     'absl-py',
     'array_record',
+    'etils[epath]',
     'flax>=0.12.8',
     'grain>=0.2.18',
     'jax>=0.10.0',
@@ -44,8 +45,18 @@ setuptools.setup(
     'tokenizers',
   ],
   extras_require={
-    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff'],
+    'test': [
+      'etils[epath-gcs]',
+      'hypothesis',
+      'jax[tpu]',
+      'pytest',
+      'pytest-xdist',
+      'ruff',
+    ],
+    # Workdirs in Google Cloud Storage.
+    'gcs': ['etils[epath-gcs]'],
     'tpu': ['jax[tpu]'],
+    'plan': ['jax[tpu]'],  # the compiler alone; no chip need be there
     'cuda': ['jax[cuda12]'],
     'gym': ['reasoning-gym'],
     'bench': ['google-tunix', 'torch', 'transformers', 'trl'],
