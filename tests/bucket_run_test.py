@@ -145,7 +145,7 @@ def test_the_model_can_be_read(store, remote, tmp_path):
   assert np.isfinite(params['embedding']).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_model_in_a_bucket_is_that_in_a_folder(store, here, tmp_path):
   """`lrm sft`: the vocabulary, the model and its card."""
   groups = sft_test.NEW_MODEL, sft_test.EVALUATED
@@ -173,7 +173,7 @@ def test_an_evaluation_in_a_bucket_is_that_in_a_folder(store, here, tmp_path):
   assert not list(here.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_share_a_bucket(store, tmp_path):
   """Both read the vocabulary that one wrote, and write their checkpoints."""
   address = 'gs://bucket/runs/shared'

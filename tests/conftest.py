@@ -35,8 +35,15 @@ def pytest_configure(config):
   keep_programs(config)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-  """The longest files first; whole files stay together."""
+  """The longest files first; whole files stay together.
+
+  What is long is slow too: `-m 'not slow'` leaves both out.
+  """
+  for item in items:
+    if item.get_closest_marker('long') is not None:
+      item.add_marker('slow')
   place = {name: number for number, name in enumerate(LONGEST)}
   items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 

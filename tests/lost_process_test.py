@@ -119,7 +119,7 @@ def wait_for_step(workdir: pathlib.Path, step: int, pair: list[Process]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('victim', [0, 1])
+@pytest.mark.parametrize('victim', [0, pytest.param(1, marks=pytest.mark.long)])
 def test_the_other_process_ends_and_the_pair_resumes(
   victim, start, tmp_path, unbroken
 ):

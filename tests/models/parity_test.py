@@ -33,7 +33,13 @@ def compute_padded(config, params, ids, mask):
   return compute(config, params, ids, positions, mask)
 
 
-VARIANTS = sorted(path.parent.name for path in FIXTURES.glob('*/logits.npz'))
+# With every change; the others have the marker `long`, and are compared with
+# live models, marker `parity`, wherever those are installed.
+EVERY_TIME = ('gemma3', 'llama_linear', 'qwen2_tied', 'qwen3', 'qwen3_moe')
+VARIANTS = [
+  pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.long)
+  for name in sorted(path.parent.name for path in FIXTURES.glob('*/logits.npz'))
+]
 
 
 @pytest.fixture(scope='module', params=VARIANTS)

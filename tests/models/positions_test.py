@@ -25,6 +25,7 @@ OPTIONS = {
   'lm_infinite': {'trained_positions': 6},
 }
 HEADS = [(4, 4), (6, 2), (4, 1)]
+LONG = pytest.mark.long
 
 
 def make_config(scheme, heads=(4, 2), **changes):
@@ -206,7 +207,9 @@ def test_packed_is_alone(scheme):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('heads', [(4, 4), (4, 1)], ids=str)
+@pytest.mark.parametrize(
+  'heads', [pytest.param((4, 4), marks=LONG), (4, 1)], ids=str
+)
 @pytest.mark.parametrize('scheme', OPTIONS)
 def test_cached_decoding_is_the_rows(scheme, heads):
   """Of 30 tokens, far beyond what LM-Infinite was trained on."""
@@ -214,7 +217,13 @@ def test_cached_decoding_is_the_rows(scheme, heads):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('scheme', OPTIONS)
+@pytest.mark.parametrize(
+  'scheme',
+  [
+    pytest.param(name, marks=() if name in ('t5', 'lm_infinite') else LONG)
+    for name in OPTIONS
+  ],
+)
 def test_a_model_decodes_what_it_is_taught(scheme):
   """The whole model, with prompts and responses of different lengths."""
   cfg = tiny.make_config(positions=scheme, **OPTIONS[scheme])

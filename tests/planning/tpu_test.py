@@ -49,6 +49,9 @@ SETTINGS = (
 )
 
 
+MESHES = ('fsdp', pytest.param('fsdp and tensor', marks=pytest.mark.long))
+
+
 @pytest.fixture(scope='module')
 def architecture(tmp_path_factory):
   folder = tmp_path_factory.mktemp('architecture')
@@ -56,7 +59,7 @@ def architecture(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope='module', params=['fsdp', 'fsdp and tensor'])
+@pytest.fixture(scope='module', params=MESHES)
 def compiled(request, architecture):
   """(run, program, its module) of an update on four chips."""
   tensor = 1 if request.param == 'fsdp' else 2
@@ -144,6 +147,7 @@ def test_the_gradient_of_the_head_is_summed_where_it_is_kept(compiled):
   assert (WIDTH, VOCAB) not in held
 
 
+@pytest.mark.long
 def test_what_lies_on_the_host_is_fetched_late(architecture):
   settings = (*SETTINGS, f'model.path={architecture}')
   config = configuration.load(

@@ -86,17 +86,19 @@ def _assert_same(found, rows=range(N)):
   'changes',
   [
     {'slots': 8},
-    {'slots': 1},
-    {'slots': 512, 'lanes': 1},
+    pytest.param({'slots': 1}, marks=pytest.mark.long),
+    pytest.param({'slots': 512, 'lanes': 1}, marks=pytest.mark.long),
     {'slots': 128, 'lanes': 2},
-    {'slots': 200, 'lanes': 3},
+    pytest.param({'slots': 200, 'lanes': 3}, marks=pytest.mark.long),
   ],
 )
 def test_the_number_of_slots_and_lanes(changes):
   _assert_same(_generate(_sampler(**changes)))
 
 
-@pytest.mark.parametrize('fewest', [1, SAMPLES])
+@pytest.mark.parametrize(
+  'fewest', [1, pytest.param(SAMPLES, marks=pytest.mark.long)]
+)
 def test_a_part_of_a_sampler(fewest):
   """Made for more and longer samples, and used for others in between."""
   sampler = _sampler(samples=8, fewest_samples=fewest, max_tokens=180)
@@ -114,6 +116,7 @@ def test_a_part_of_a_sampler(fewest):
     _generate(sampler.part(samples=1, max_tokens=139))
 
 
+@pytest.mark.long
 def test_a_number_of_slots_that_is_no_multiple_of_8():
   """All of them are used, the last ones too; the sums of those differ."""
   _assert_same(_generate(_sampler(slots=23, lanes=1)))
@@ -125,7 +128,10 @@ def test_the_order_of_the_queue():
 
 
 # The first has room for one response.
-@pytest.mark.parametrize('tokens', [160, 256, 384, 2048])
+@pytest.mark.parametrize(
+  'tokens',
+  [160, 2048] + [pytest.param(x, marks=pytest.mark.long) for x in (256, 384)],
+)
 def test_pages_that_run_out(tokens):
   """Samples wait, or are begun again; all come out as they would have."""
   sampler = _sampler(kv_tokens=tokens, lanes=1)

@@ -42,7 +42,9 @@ def _generate(config, params, slots):
   )
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+  'kind', [pytest.param('qwen3', marks=pytest.mark.long), 'gemma', 'experts']
+)
 def test_the_number_of_slots(kind):
   config = tiny.config(**{'vocab_size': VOCAB, 'n_layers': 1, **KINDS[kind]})
   params = jax.tree.map(np.copy, tiny.params(config))

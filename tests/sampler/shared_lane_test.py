@@ -111,7 +111,8 @@ def check(name):
   }
 
 
-@pytest.mark.slow
+# `mesh_run_test.py` has short runs on such lanes with every change.
+@pytest.mark.long
 def test_the_samples_of_one_device():
   done = subprocess.run(
     [sys.executable, '-m', 'tests.sampler.shared_lane_test'],
