@@ -204,7 +204,7 @@ def test_updates_on_one_device_and_a_checkpoint(tmp_path):
   bits.assert_same(moved, found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_updates_on_a_mesh():
   done = subprocess.run(
     [sys.executable, '-m', 'tests.offloading_test'],

@@ -101,6 +101,7 @@ def test_useful_tokens_end_with_the_end(parts, tmp_path):
   assert work.useful([7]) == 1
 
 
+@pytest.mark.long
 def test_our_contender_and_the_rate_of_ends(parts, directory, tmp_path):
   """Mean of a geometric law of rate 1/80 that a cap of 64 cuts: 44.2."""
   folder, found = directory

@@ -59,7 +59,10 @@ def _compiled(kv_dtype):
   return lowered.compile().as_text(), shapes, len(pools)
 
 
-@pytest.mark.parametrize('kv_dtype', ['compute', 'bfloat16', 'int8'])
+@pytest.mark.parametrize(
+  'kv_dtype',
+  ['compute', 'bfloat16', pytest.param('int8', marks=pytest.mark.long)],
+)
 class TestChunk:
   def test_no_pool_is_copied(self, kv_dtype):
     program, shapes, _ = _compiled(kv_dtype)

@@ -160,7 +160,9 @@ def test_caps_cut_the_uncapped_sample_without_compiling():
   assert watch.count == 0
 
 
-@pytest.mark.parametrize('round_tokens', [1, 4, 32])
+@pytest.mark.parametrize(
+  'round_tokens', [1, pytest.param(4, marks=pytest.mark.long), 32]
+)
 def test_the_length_of_a_round_changes_nothing(round_tokens):
   out, whole = _generate(round_tokens=round_tokens), _sampled()
   np.testing.assert_array_equal(out.response_ids, whole.response_ids)

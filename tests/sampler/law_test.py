@@ -20,6 +20,7 @@ CONFIG = tiny.config(vocab_size=VOCAB, n_layers=1)
 PARAMS = tiny.params(CONFIG)
 LENGTH = np.array([3, 20, 7, 1, 12, 9], np.int32)
 PROMPTS = np.random.default_rng(1).integers(13, VOCAB, (N, WIDTH), np.int32)
+EVERY_TIME = ('top_p', 'typical')
 RULES = {
   'top_n_sigma': 1.5,
   'top_h': 0.6,
@@ -100,8 +101,15 @@ def _laws(found, rules, most):
   )
 
 
+# The rules themselves are in `truncation_test.py`.
 @pytest.mark.slow
-@pytest.mark.parametrize('name', RULES)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.long)
+    for name in RULES
+  ],
+)
 def test_log_probabilities_are_those_of_the_truncated_law(name):
   rules = Rules(**{name: RULES[name]})
   found = _generate(rules=rules, most=32, keep_sets=True)
@@ -124,7 +132,8 @@ def test_log_probabilities_are_those_of_the_truncated_law(name):
   assert (laws.is_kept[inside].sum(-1) < 32).sum() > 50
 
 
-@pytest.mark.slow
+# As `invariance_test.py` does for all of the vocabulary.
+@pytest.mark.long
 def test_the_number_of_slots_changes_nothing():
   rules = Rules(top_p=0.8, min_p=0.05)
   one, other = (
