@@ -202,7 +202,8 @@ def test_a_worker_that_hangs_is_replaced(fake):
   before = set(_pids(grader))
   begin = time.monotonic()
   verdicts = grader.grade(_pairs('yes', 'sleep', 'no', 'yes 2'))
-  assert 2.0 <= time.monotonic() - begin < _PATIENCE
+  # Two seconds of wall clock, and once more when the rest is done.
+  assert 4.0 <= time.monotonic() - begin < _PATIENCE
   assert [(v.correct, v.status) for v in verdicts] == [
     (True, 'ok'),
     (False, 'timeout'),
@@ -211,8 +212,8 @@ def test_a_worker_that_hangs_is_replaced(fake):
   ]
   assert [v.correct for v in grader.grade(_pairs('yes', 'no'))] == [True, False]
   gone = before - set(_pids(grader))
-  assert len(gone) == 1
-  assert not _is_alive(gone.pop())
+  assert gone
+  assert not any(map(_is_alive, gone))
 
 
 def test_a_worker_that_dies_is_replaced(fake):
