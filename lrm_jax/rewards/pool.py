@@ -34,7 +34,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lrm_jax import subprocesses
 from lrm_jax.errors import UserError
@@ -53,6 +53,8 @@ _MAX_SLOWDOWN = 4
 # Loading sympy takes a second, but minutes on a cold network disk.
 _START_SECONDS = 120.0
 _START_ATTEMPTS = 3
+# How often a call looks whether anybody still wants its verdicts.
+_LOOK_SECONDS = 0.1
 # From closing its output to having ended.
 _EXIT_SECONDS = 1.0
 # Parsers keep what they learn from each text. A fresh process now and then
@@ -124,7 +126,11 @@ class Grader:
     with self._lock:
       _kill_all(self._workers)
 
-  def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+  def grade(
+    self,
+    pairs: Sequence[tuple[str, str]],
+    check: Callable[[], None] = lambda: None,
+  ) -> list[Verdict]:
     """Grades pairs of (response, gold answer).
 
     A comparison that outlives the timeout, or whose worker dies (out of
@@ -132,6 +138,8 @@ class Grader:
 
     Args:
       pairs: any texts.
+      check: called ten times a second while workers compare; what it raises
+        ends the call, and the workers.
 
     Returns:
       One verdict per pair, in order. Equal pairs get equal verdicts.
@@ -151,18 +159,21 @@ class Grader:
         answers[index] = answer
         undecided[index] = (strip_unit(answer), strip_unit(gold))
     with self._lock:
-      results = self._compare(list(dict.fromkeys(undecided.values())))
+      results = self._compare(list(dict.fromkeys(undecided.values())), check)
     for index, job in undecided.items():
       correct = results[job]
       status = 'timeout' if correct is None else 'ok'
       verdicts[index] = Verdict(correct is True, answers[index], status)
     return verdicts
 
-  def _compare(self, jobs: list[tuple[str, str]]) -> dict:
+  def _compare(
+    self, jobs: list[tuple[str, str]], check: Callable[[], None]
+  ) -> dict:
     """Job -> True, False or, where a worker was lost on it, None."""
     batch = _Batch(collections.deque(jobs))
     try:
       while len(batch.results) < len(jobs):
+        check()
         self._staff(len(jobs) - len(batch.results))
         self._hand_out(batch)
         for worker in self._wait():
@@ -196,13 +207,14 @@ class Grader:
     return worker.kill()
 
   def _wait(self) -> list['_Worker']:
-    """Waits for news; returns the workers that wrote, died or are late."""
+    """Waits for news, but not long: the workers that wrote or are late."""
     deadline = min(worker.deadline for worker in self._workers)
     with selectors.DefaultSelector() as selector:
       for worker in self._workers:
         selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
       # The kernel's own unit is a millisecond; never wake up just too soon.
-      events = selector.select(max(0.0, deadline - time.monotonic()) + 1e-3)
+      seconds = max(0.0, deadline - time.monotonic()) + 1e-3
+      events = selector.select(min(seconds, _LOOK_SECONDS))
     wrote = [key.data for key, _ in events]
     now = time.monotonic()
     late = [w for w in self._workers if w not in wrote and w.deadline <= now]
