@@ -157,7 +157,9 @@ class Grader:
       if verdicts[index] is None:
         answer = extract_answer(response, require_closed_think=strict)
         answers[index] = answer
-        undecided[index] = (strip_unit(answer), strip_unit(gold))
+        # Of each side of an equation.
+        sides = '='.join(map(strip_unit, answer.split('=')))
+        undecided[index] = (sides, strip_unit(gold))
     with self._lock:
       results = self._compare(list(dict.fromkeys(undecided.values())), check)
     for index, job in undecided.items():

@@ -62,6 +62,8 @@ _COMPILERS = frozenset(
     *('dataclasses', 'collections', 'sympy.polys.monomials'),
   )
 )
+# Of an equation that somebody may have meant as an answer.
+_MAX_SIDES = 10
 # Of processor time, after which it makes room for a fresh process.
 _LIFE_SECONDS = 600
 
@@ -194,7 +196,9 @@ def is_equal(answer: str, gold: str) -> bool:
   """Whether math-verify takes two answers for equal.
 
   Numbers agree to six decimals, and below 1 to six significant digits (by
-  math-verify's rule alone, everything under 5e-7 would equal 0).
+  math-verify's rule alone, everything under 5e-7 would equal 0). An equation
+  has the value it ends with, unless it equates different numbers: `5 = 4` is
+  no answer.
 
   Args:
     answer: from a response; LaTeX or plain.
@@ -206,28 +210,64 @@ def is_equal(answer: str, gold: str) -> bool:
   Raises:
     MemoryError: what is left is no ground for any verdict.
   """
-  import math_verify
-
   try:
     parsed_gold, parsed = _parse(gold), _parse(answer)
-    zeros = _leading_zeros(parsed_gold)
-    return math_verify.verify(
-      parsed_gold,
-      parsed,
-      float_rounding=6 + zeros,
-      numeric_precision=15 + zeros,
-      timeout_seconds=None,
-    )
+    return _verify(parsed_gold, parsed) and not _is_false_chain(answer)
   except MemoryError:
     raise
   except Exception:
     return False
 
 
+def _verify(gold: list, answer: list) -> bool:
+  import math_verify
+
+  zeros = _leading_zeros(gold)
+  return math_verify.verify(
+    gold,
+    answer,
+    float_rounding=6 + zeros,
+    numeric_precision=15 + zeros,
+    timeout_seconds=None,
+  )
+
+
+def _is_false_chain(text: str) -> bool:
+  """Whether an equation has two sides that are different numbers."""
+  sides = _sides(text)
+  if len(sides) < 2:
+    return False
+  if len(sides) > _MAX_SIDES:
+    return True
+  numbers = [side for side in map(_parse, sides) if _is_number(side)]
+  return not all(_verify(numbers[0], number) for number in numbers[1:])
+
+
+def _is_number(parsed: list) -> bool:
+  return bool(parsed) and bool(getattr(parsed[0], 'is_number', False))
+
+
+def _sides(text: str) -> list[str]:
+  """What stands between the equality signs that are in no brackets."""
+  sides, depth = [''], 0
+  for at, char in enumerate(text):
+    depth += (char in '{([') - (char in '])}')
+    is_sign = (
+      char == '=' and depth == 0 and text[max(at - 1, 0) : at] not in (*'<>:',)
+    )
+    if is_sign:
+      sides.append('')
+    else:
+      sides[-1] += char
+  return sides
+
+
 def _parse(text: str) -> list:
   import math_verify
 
-  config = math_verify.LatexExtractionConfig(boxed_match_priority=0)
+  config = math_verify.LatexExtractionConfig(
+    boxed_match_priority=0, try_extract_without_anchor=False
+  )
   # It would take the variable of `2t` for a unit; the parent drops units.
   normalization = dataclasses.replace(config.normalization_config, units=False)
   config = dataclasses.replace(config, normalization_config=normalization)
@@ -235,8 +275,14 @@ def _parse(text: str) -> list:
   if _FLOAT.fullmatch(text):
     # Its grammar reads the e of 3e8 as the base of natural logarithms.
     text = re.sub('[eE](.*)', r'\\times 10^{\1}', text)
-  # No alarms of its own: the time is kept outside.
-  return math_verify.parse(rf'\boxed{{{text}}}', [config], parsing_timeout=None)
+  # The whole text or nothing: it would go on to look for a fraction anywhere in
+  # it. No alarms of its own: the time is kept outside.
+  return math_verify.parse(
+    rf'\boxed{{{text}}}',
+    [config],
+    extraction_mode='first_match',
+    parsing_timeout=None,
+  )
 
 
 def _leading_zeros(parsed: list) -> int:
