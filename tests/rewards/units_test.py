@@ -77,6 +77,12 @@ def test_no_other_word_passes_for_a_unit(grader):
   assert _accepted(grader, zip(golds, answers, strict=True)) == []
 
 
+def test_a_fraction_in_what_cannot_be_read_is_not_the_answer(grader):
+  """As math-verify takes it, which looks for one anywhere."""
+  answers = (r'\frac{1}{3} E_{1}+\frac{2}{3} E_{2}', r'\frac{2}{3} qwerty !?')
+  assert _accepted(grader, [(a, r'\frac{2}{3}') for a in answers]) == []
+
+
 @pytest.mark.parametrize('unit', _UNITS)
 def test_units_are_dropped(unit):
   for number in ('5', '-5.4', r'\frac{11}{15}', '1,234'):
