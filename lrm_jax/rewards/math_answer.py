@@ -13,9 +13,10 @@ the answer `\frac12`, and against the gold answer `0.5` it is correct.
 3. What is left undecided goes to math-verify in another process: `pool.py`.
 
 Conventions, those of the MATH benchmark where it has one: units (those that
-`units.py` lists), currency and degree signs are not compared; `50\%` equals both `50` and `0.5`; `52_8`
-equals `52` but not `52_9`; `x = 5` equals `5` but not `y = 5`; `1,234` is a
-number and `1, 234` a list. Decimals are exact: `0.333` is not `1/3`.
+`units.py` lists), currency and degree signs are not compared; `50\%` equals
+both `50` and `0.5`; `52_8` equals `52` but not `52_9`; `x = 5` equals `5` but
+not `y = 5`; `1,234` is a number and `1, 234` a list. Decimals are exact:
+`0.333` is not `1/3`.
 
 Where there is no convention, a wrong answer that passes is worse than a right
 one that does not: hedges (`3 or 4`, `3 maybe`), words that change a number
