@@ -110,8 +110,10 @@ class Collection:
     known = responses.is_graded(begun)
     over = responses.is_over(samples, begun.cap)
     at = list(zip(*np.nonzero(over & ~known), strict=True))
-    with phases.phase('verify'):
-      found = self._grading.wait((number, *each) for each in at)
+    # Verdicts may be lost to what stops this process: no step may have them.
+    with phases.phase('verify'), interrupts.agreed():
+      keys = [(number, *each) for each in at]
+      found = self._grading.wait(keys, interrupts.check)
     verdicts = np.full(over.shape, NO_VERDICT, object)
     for each, verdict in zip(at, found, strict=True):
       verdicts[each] = verdict

@@ -2,15 +2,27 @@
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from lrm_jax import flights, gathering, records, rollout, unverified
+from lrm_jax import (
+  flights,
+  gathering,
+  interrupts,
+  records,
+  rollout,
+  unverified,
+)
+from lrm_jax.errors import Stopped
 from lrm_jax.evaluation import scores
 from lrm_jax.flights import Flight
+from lrm_jax.rewards import overlap
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Memory
 from lrm_jax.tokenization import base
@@ -99,6 +111,30 @@ def test_a_killed_and_a_hanging_verifier_are_told_from_a_wrong_answer(
   assert again.verified.all()
   assert again.correct.tolist() == [[1, 1], [1, 0]]
   assert [w.has_died for w in collector.grader._workers] == [False]
+
+
+def test_a_run_that_is_told_to_stop_takes_no_step_with_lost_verdicts(
+  collector, monkeypatch
+):
+  """Neither those lost meanwhile, nor those that came before the signal."""
+  stop = lambda: os.kill(os.getpid(), signal.SIGTERM)
+  with interrupts.Interrupts():
+    timer = threading.Timer(0.5, stop)
+    timer.start()
+    with pytest.raises(Stopped):
+      _collect(collector)
+    timer.join()
+  assert not collector.grader._workers
+  wait = overlap.Grading.wait
+
+  def wait_and_stop(*arguments):
+    found = wait(*arguments)
+    stop()
+    return found
+
+  monkeypatch.setattr(overlap.Grading, 'wait', wait_and_stop)
+  with interrupts.Interrupts(), pytest.raises(Stopped):
+    _collect(collector)
 
 
 def test_nobody_asks_twice_of_a_response_that_goes_on_in_flight(

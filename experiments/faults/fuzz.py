@@ -49,15 +49,15 @@ class TimedGrader(pool.Grader):
     super().__init__(*args, **keywords)
     self.slowest, self.compared, self.lost = [], 0, 0
 
-  def _settle(self, worker, results):
+  def _settle(self, worker, batch):
     job, deadline = worker.job, worker.deadline
-    super()._settle(worker, results)
-    if job is None or job not in results:
+    super()._settle(worker, batch)
+    if job is None or job not in batch.results:
       return
     began = deadline - pool._MAX_SLOWDOWN * self._timeout
     seconds = time.monotonic() - began
     self.compared += 1
-    self.lost += results[job] is None
+    self.lost += batch.results[job] is None
     self.slowest = sorted([*self.slowest, (seconds, *job)], reverse=True)[
       :ALONE
     ]

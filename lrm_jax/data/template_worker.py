@@ -1,23 +1,26 @@
 """The process that renders chat templates; started by `templates.py`.
 
 A template is a program that came with a model. It runs in jinja's sandbox,
-which keeps it from files and from attributes of Python; that it ends, and
-fits into memory, is seen to by the kernel.
+which keeps it from files and from attributes of Python. That it ends, and fits
+into memory, is seen to by the kernel, and so is what a template could do that
+finds a way out of the sandbox: see `confinement.py`.
 
 Protocol: one JSON object a line. For each request `{"template": ...,
 "content": ..., "tokens": {...}}` one reply, `{"prompt": ...}` or
 `{"error": ...}`. It ends when its input closes. Arguments: the seconds of
 processor time that a prompt may take, after which the kernel ends the process,
-and its address space (bytes).
+and its address space (bytes). It ends by itself after `_LIFE_SECONDS` of work.
 """
 
 import datetime
 import functools
+import importlib.util
 import json
-import os
-import resource
+import math
+import pathlib
 import signal
 import sys
+import time
 
 import jinja2
 from jinja2 import sandbox
@@ -25,22 +28,20 @@ from jinja2 import sandbox
 # Of a prompt: a million tokens and more.
 MAX_CHARS = 1 << 24
 _MAX_ERROR_CHARS = 300
+# Of processor time: millions of prompts.
+_LIFE_SECONDS = 600
 
 
 def main() -> int:
   """Serves requests from standard input until it closes."""
   seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
-  # A process inherits what its parent ignores, and where libtpu is loaded that
-  # is SIGPROF: no template would ever end.
-  signal.signal(signal.SIGPROF, signal.SIG_DFL)
-  signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
-  # A library that prints must not get between the replies.
-  replies = os.fdopen(os.dup(1), 'w')
-  os.dup2(2, 1)
-  if sys.platform == 'linux':  # Elsewhere the kernel ignores or refuses it.
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard == resource.RLIM_INFINITY or hard > memory_bytes:
-      resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+  confinement = _load_confinement()
+  replies = confinement.begin(memory_bytes)
+  # What is imported late, by the first template or date.
+  answer('{{ strftime_now("%c") }}', '', {})
+  born = time.process_time()
+  # One template may come after the last look at the clock.
+  confinement.confine(math.ceil(born + _LIFE_SECONDS + seconds) + 2)
   for line in sys.stdin:
     request = json.loads(line)
     # Its signal has no handler, so that nothing can hold it up.
@@ -48,7 +49,18 @@ def main() -> int:
     reply = answer(**request)
     signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps(reply), file=replies, flush=True)
+    if time.process_time() - born > _LIFE_SECONDS:
+      break
   return 0
+
+
+def _load_confinement():
+  """The module, of whose package this script knows nothing."""
+  path = pathlib.Path(__file__).parents[1] / 'confinement.py'
+  spec = importlib.util.spec_from_file_location('confinement', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def answer(

@@ -12,15 +12,17 @@ the answer `\frac12`, and against the gold answer `0.5` it is correct.
    above 2**53 and long decimals are told apart.
 3. What is left undecided goes to math-verify in another process: `pool.py`.
 
-Conventions, those of the MATH benchmark where it has one: units, currency
-and degree signs are not compared; `50\%` equals both `50` and `0.5`; `52_8`
-equals `52` but not `52_9`; `x = 5` equals `5` but not `y = 5`; `1,234` is a
-number and `1, 234` a list. Decimals are exact: `0.333` is not `1/3`.
+Conventions, those of the MATH benchmark where it has one: units (those that
+`units.py` lists), currency and degree signs are not compared; `50\%` equals
+both `50` and `0.5`; `52_8` equals `52` but not `52_9`; `x = 5` equals `5` but
+not `y = 5`; `1,234` is a number and `1, 234` a list. Decimals are exact:
+`0.333` is not `1/3`.
 
 Where there is no convention, a wrong answer that passes is worse than a right
 one that does not: hedges (`3 or 4`, `3 maybe`), words that change a number
 (`3 hundred`), look-alikes and invisible characters within an answer, and what
-is nested beyond any answer are not correct.
+is nested beyond any answer are not correct, nor are equations between numbers
+that are not equal (`5 = 4`).
 
 Time is linear in the response, and nothing here raises on any text.
 """
@@ -76,7 +78,7 @@ class Verdict:
     correct: whether the answer equals the gold one.
     extracted: the answer as the response spells it; None where it has none.
     status: 'ok', compared; 'no_answer', thinking never closed or nothing was
-      found; 'timeout', the comparison was cut off or its process died, so
+      found; 'timeout', the comparison was cut off or its process was lost, so
       that nobody knows; 'too_long', an answer over `MAX_CHARS`. Only 'ok' can
       be correct.
   """

@@ -6,28 +6,37 @@ Every worker is `python worker.py`, a fresh interpreter without JAX (nothing
 is forked, and nothing of the caller's main module runs again) that talks JSON
 lines over pipes.
 
-A comparison may take `timeout` seconds of processor time, so that a verdict
-does not depend on what else the machine does; the kernel ends a worker that
-exceeds them. math-verify's own alarms would not do: they work in main threads
-only, and no signal handler runs while one big integer operation does. A worker
-that has used up its memory ends itself. Behind that the parent keeps a deadline
-by wall clock, and kills a worker that has passed it for whatever reason. Lost
-workers are replaced.
+What decides is processor time: a comparison may take `timeout` seconds of it,
+and the kernel ends a worker that exceeds them. math-verify's own alarms would
+not do: they work in main threads only, and no signal handler runs while one big
+integer operation does. A worker that has used up its memory ends itself. In
+both cases the answer is to blame, and nobody asks again.
+
+The parent also keeps a deadline by wall clock, of `_MAX_SLOWDOWN` times as
+much, for workers that do not run at all. Where a core is free it never matters,
+and a verdict takes the timeout and less than a second more. It is no tighter,
+since a verdict must not depend on what else the machine does: a run that is
+resumed has to end in the same bits. For the same reason a pair whose worker was
+lost to the clock or to a foreign signal (the kernel kills when the machine's
+memory is gone) is compared once more, alone, before it counts as unverified.
+Lost workers are replaced.
 """
 
 import collections
+import dataclasses
 import json
 import math
 import os
 import pathlib
 import selectors
-import subprocess
+import signal
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from lrm_jax import subprocesses
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.math_answer import (
   Verdict,
@@ -39,14 +48,20 @@ from lrm_jax.rewards.units import strip_unit
 # Address space of one worker, interpreter and sympy (0.1 GB) included.
 WORKER_MEMORY_BYTES = 2 * 1024**3
 # Wall clock over processor time. What is left of a processor that training
-# uses too is enough; it matters only when a worker stops running at all.
+# uses too is enough.
 _MAX_SLOWDOWN = 4
 # Loading sympy takes a second, but minutes on a cold network disk.
 _START_SECONDS = 120.0
 _START_ATTEMPTS = 3
+# How often a call looks whether anybody still wants its verdicts.
+_LOOK_SECONDS = 0.1
+# From closing its output to having ended.
+_EXIT_SECONDS = 1.0
 # Parsers keep what they learn from each text. A fresh process now and then
 # costs a second and bounds that.
 _MAX_PAIRS_PER_WORKER = 5000
+# Replies have 20 bytes, reasons for not starting some more.
+_MAX_REPLY_BYTES = 1 << 14
 
 
 class Grader:
@@ -68,8 +83,8 @@ class Grader:
 
     Args:
       num_workers: most processes at a time; None for one per CPU, 4 at most.
-      timeout: seconds of processor time one comparison may take; it is also
-        cut off after four times as many by wall clock.
+      timeout: seconds of processor time one comparison may take. By wall
+        clock it is cut off after four times as many, and tried once more.
       require_closed_think: as for `math_answer.extract_answer`.
       command: what starts a worker, before its two arguments; None for
         `worker.py` under this interpreter.
@@ -111,14 +126,20 @@ class Grader:
     with self._lock:
       _kill_all(self._workers)
 
-  def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+  def grade(
+    self,
+    pairs: Sequence[tuple[str, str]],
+    check: Callable[[], None] = lambda: None,
+  ) -> list[Verdict]:
     """Grades pairs of (response, gold answer).
 
     A comparison that outlives the timeout, or whose worker dies (out of
-    memory, say), is not repeated: its verdict is 'timeout' and not correct.
+    memory, say) or talks nonsense, has the verdict 'timeout', not correct.
 
     Args:
       pairs: any texts.
+      check: called ten times a second while workers compare; what it raises
+        ends the call, and the workers.
 
     Returns:
       One verdict per pair, in order. Equal pairs get equal verdicts.
@@ -136,32 +157,44 @@ class Grader:
       if verdicts[index] is None:
         answer = extract_answer(response, require_closed_think=strict)
         answers[index] = answer
-        undecided[index] = (strip_unit(answer), strip_unit(gold))
+        # Of each side of an equation.
+        sides = '='.join(map(strip_unit, answer.split('=')))
+        undecided[index] = (sides, strip_unit(gold))
     with self._lock:
-      results = self._compare(list(dict.fromkeys(undecided.values())))
+      results = self._compare(list(dict.fromkeys(undecided.values())), check)
     for index, job in undecided.items():
       correct = results[job]
       status = 'timeout' if correct is None else 'ok'
       verdicts[index] = Verdict(correct is True, answers[index], status)
     return verdicts
 
-  def _compare(self, jobs: list[tuple[str, str]]) -> dict:
+  def _compare(
+    self, jobs: list[tuple[str, str]], check: Callable[[], None]
+  ) -> dict:
     """Job -> True, False or, where a worker was lost on it, None."""
-    waiting = collections.deque(jobs)
-    results = {}
+    batch = _Batch(collections.deque(jobs))
     try:
-      while len(results) < len(jobs):
-        self._staff(len(jobs) - len(results))
-        for worker in self._workers:
-          if waiting and worker.is_idle:
-            worker.send(waiting.popleft(), _MAX_SLOWDOWN * self._timeout)
+      while len(batch.results) < len(jobs):
+        check()
+        self._staff(len(jobs) - len(batch.results))
+        self._hand_out(batch)
         for worker in self._wait():
-          self._settle(worker, results)
+          self._settle(worker, batch)
     except BaseException:
       # Such as Ctrl-C: a late reply would go to the next call's pair.
       _kill_all(self._workers)
       raise
-    return results
+    return batch.results
+
+  def _hand_out(self, batch: '_Batch') -> None:
+    seconds = _MAX_SLOWDOWN * self._timeout
+    for worker in self._workers:
+      if worker.is_idle and batch.waiting:
+        worker.send(batch.waiting.popleft(), seconds)
+    is_free = all(worker.job is None for worker in self._workers)
+    idle = [worker for worker in self._workers if worker.is_idle]
+    if batch.again and is_free and idle:
+      idle[0].send(batch.again.popleft(), seconds)
 
   def _staff(self, outstanding: int) -> None:
     """Brings the workers to as many as have something to do."""
@@ -170,24 +203,26 @@ class Grader:
     for _ in range(min(self._num_workers, outstanding) - len(self._workers)):
       self._workers.append(_Worker(self._command))
 
-  def _dismiss(self, worker: '_Worker') -> None:
+  def _dismiss(self, worker: '_Worker') -> int:
+    """Returns the status that it ended with."""
     self._workers.remove(worker)
-    worker.kill()
+    return worker.kill()
 
   def _wait(self) -> list['_Worker']:
-    """Waits for news; returns the workers that wrote, died or are late."""
+    """Waits for news, but not long: the workers that wrote or are late."""
     deadline = min(worker.deadline for worker in self._workers)
     with selectors.DefaultSelector() as selector:
       for worker in self._workers:
         selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
       # The kernel's own unit is a millisecond; never wake up just too soon.
-      events = selector.select(max(0.0, deadline - time.monotonic()) + 1e-3)
+      seconds = max(0.0, deadline - time.monotonic()) + 1e-3
+      events = selector.select(min(seconds, _LOOK_SECONDS))
     wrote = [key.data for key, _ in events]
     now = time.monotonic()
     late = [w for w in self._workers if w not in wrote and w.deadline <= now]
     return wrote + late
 
-  def _settle(self, worker: '_Worker', results: dict) -> None:
+  def _settle(self, worker: '_Worker', batch: '_Batch') -> None:
     """Takes a worker's news in, and lets it go if it is of no more use."""
     job, message = worker.job, worker.receive()
     if message is not None:
@@ -198,13 +233,17 @@ class Grader:
         )
       self._failed_starts = 0
       if job is not None:
-        results[job] = message['correct']
-      if worker.num_pairs >= _MAX_PAIRS_PER_WORKER:
+        batch.results[job] = message['correct']
+      if 'last' in message or worker.num_pairs >= _MAX_PAIRS_PER_WORKER:
         self._dismiss(worker)
     elif worker.is_gone or worker.deadline <= time.monotonic():
-      self._dismiss(worker)
+      is_late = not worker.is_gone
+      status = self._dismiss(worker)
       if job is not None:
-        results[job] = None
+        # Its own limit, its own error, or words that are no verdict.
+        is_to_blame = status == -signal.SIGPROF or status >= 0
+        is_to_blame = worker.is_broken or (is_to_blame and not is_late)
+        batch.lose(job, is_to_blame)
       elif not worker.is_ready:
         self._count_failed_start()
 
@@ -218,6 +257,33 @@ class Grader:
       )
 
 
+@dataclasses.dataclass
+class _Batch:
+  """The pairs of one call.
+
+  Attributes:
+    waiting: those that nobody has compared yet.
+    results: pair -> True, False, or None where a worker was lost on it.
+    again: those that a worker was lost on by no fault of theirs.
+    tried: those that have been in `again`.
+  """
+
+  waiting: collections.deque[tuple[str, str]]
+  results: dict = dataclasses.field(default_factory=dict)
+  again: collections.deque = dataclasses.field(
+    default_factory=collections.deque
+  )
+  tried: set = dataclasses.field(default_factory=set)
+
+  def lose(self, job: tuple[str, str], is_to_blame: bool) -> None:
+    """A worker was lost on this pair, and whether the pair is to blame."""
+    if is_to_blame or job in self.tried:
+      self.results[job] = None
+    else:
+      self.tried.add(job)
+      self.again.append(job)
+
+
 class _Worker:
   """One process, and what it is doing.
 
@@ -226,26 +292,21 @@ class _Worker:
     job: the (answer, gold) pair at hand; None while idle or starting.
     deadline: when the present state has lasted too long; never while idle.
     is_ready: it has loaded math-verify.
-    is_gone: its output has closed.
+    is_gone: its output has closed, or is of no use any more.
+    is_broken: it has said what is no reply.
     num_pairs: pairs it has answered.
   """
 
   def __init__(self, command: Sequence[str]):
     # One seed for hashes: sympy's order of terms, and so a borderline
-    # verdict, must not differ between runs. Ctrl-C is for the caller alone.
-    self.process = subprocess.Popen(
-      command,
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      env={**os.environ, 'PYTHONHASHSEED': '0'},
-      start_new_session=True,
-    )
+    # verdict, must not differ between runs.
+    self.process = subprocesses.start(command, PYTHONHASHSEED='0')
     os.set_blocking(self.process.stdout.fileno(), False)
     self.job = None
     self.deadline = time.monotonic() + _START_SECONDS
     self.is_ready = False
     self.is_gone = False
+    self.is_broken = False
     self.num_pairs = 0
     self._received = b''
 
@@ -276,22 +337,36 @@ class _Worker:
       return None
     self.is_gone = not received
     self._received += received
-    if not self._received.endswith(b'\n'):
+    is_whole = self._received.endswith(b'\n')
+    if not is_whole and len(self._received) <= _MAX_REPLY_BYTES:
       return None
-    message, self._received = json.loads(self._received), b''
+    message, self._received = self._read(self._received), b''
+    if message is None:
+      self.is_broken = self.is_gone = True
+      return None
     self.num_pairs += self.job is not None
     self.is_ready, self.job, self.deadline = True, None, math.inf
     return message
 
-  def kill(self) -> None:
-    """Ends the process at once and releases its pipes."""
-    self.process.kill()
-    self.process.wait()
-    for pipe in (self.process.stdin, self.process.stdout):
-      try:
-        pipe.close()
-      except OSError:
-        pass  # A request it never read.
+  def _read(self, line: bytes) -> dict | None:
+    """The reply, if it is one that the present state may have."""
+    try:
+      message = json.loads(line)
+    except (ValueError, RecursionError):
+      return None
+    if not isinstance(message, dict):
+      return None
+    if self.job is not None:
+      is_reply = 'correct' in message and isinstance(message['correct'], bool)
+    else:
+      is_reply = not self.is_ready and bool({'ready', 'error'} & set(message))
+    return message if is_reply else None
+
+  def kill(self) -> int:
+    """Ends the process; returns the status that it ended with."""
+    return subprocesses.end(
+      self.process, _EXIT_SECONDS if self.is_gone and not self.is_broken else 0
+    )
 
 
 def _kill_all(workers: list[_Worker]) -> None:

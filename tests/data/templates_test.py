@@ -2,11 +2,15 @@
 
 import json
 import os
+import pathlib
+import resource
 import signal
+import sys
 import threading
 
 import pytest
 
+from lrm_jax import confinement, subprocesses
 from lrm_jax.data import template_worker, templates
 from tests.checkpoints.hf_models import refusal
 
@@ -81,13 +85,83 @@ def test_a_loop_ends_by_its_time(monkeypatch):
   )
 
 
-def test_a_process_that_died_is_replaced():
+def test_a_process_that_died_while_nobody_asked_is_replaced():
   still_works()
   os.kill(templates._processes[0].pid, signal.SIGKILL)
   templates._processes[0].wait()
-  message = refusal(templates.render, GOOD, 'q', {})
-  assert 'its process ended with status -9; mend the template' in message
   still_works()
+
+
+@pytest.fixture
+def scripted(monkeypatch, tmp_path):
+  """Processes that do, one after the other, what these scripts say."""
+  started = []
+
+  def script(*codes):
+    def start():
+      code = codes[len(started)]
+      process = subprocesses.start((sys.executable, '-S', '-c', code))
+      os.set_blocking(process.stdin.fileno(), False)
+      started.append(process)
+      return process
+
+    monkeypatch.setattr(templates, '_start', start)
+    return started
+
+  return script
+
+
+_DIES = 'input(); import os; os.kill(os.getpid(), 9)'
+_GOOD = 'input(); print(\'{"prompt": "good"}\')'
+
+
+def test_a_template_is_given_a_second_process(scripted):
+  started = scripted(_DIES, _GOOD)
+  assert templates.render(GOOD, 'q', {}) == 'good'
+  assert started[0].returncode == -signal.SIGKILL
+
+
+def test_dying_twice_is_the_templates_fault(scripted):
+  started = scripted(_DIES, _DIES, _GOOD)
+  message = refusal(templates.render, GOOD, 'q', {})
+  assert 'chat_template: its process ended with status -9; mend' in message
+  assert len(started) == 2 and not templates._processes
+
+
+@pytest.mark.parametrize(
+  'reply', ['[1', '', '[]', '{}', '{"prompt": 1}x', '[' * 9999]
+)
+def test_nonsense_is_no_prompt(scripted, reply):
+  scripted(f'input(); print({reply!r}); input()', _GOOD)
+  assert templates.render(GOOD, 'q', {}) == 'good'
+
+
+def test_a_process_that_does_not_run_is_given_up(scripted, monkeypatch):
+  """Whether it has read the request, which no pipe has room for, or not."""
+  monkeypatch.setattr(templates, 'WALL_SECONDS', 0.5)
+  monkeypatch.setattr(templates, 'START_SECONDS', 0.5)
+  wait = 'import time; time.sleep(600)'
+  started = scripted(wait, f'input(); {wait}')
+  message = refusal(templates.render, GOOD, 'q' * 1_000_000, {})
+  assert 'chat_template: has no answer after 1.0 seconds; mend' in message
+  assert [p.returncode for p in started] == [-signal.SIGKILL] * 2
+
+
+def test_what_its_process_has_given_up(monkeypatch):
+  monkeypatch.setenv('SECRET', 'token')
+  still_works()
+  pid = templates._processes[0].pid
+  if not hasattr(resource, 'prlimit'):
+    pytest.skip('the limits of another process are read on Linux only')
+  limit = lambda kind: resource.prlimit(pid, kind)
+  assert limit(resource.RLIMIT_FSIZE) == (0, 0)
+  assert max(limit(resource.RLIMIT_NOFILE)) <= 64
+  assert 600 < max(limit(resource.RLIMIT_CPU)) < 700
+  assert b'SECRET' not in pathlib.Path(f'/proc/{pid}/environ').read_bytes()
+  assert os.getsid(pid) == pid
+  if os.uname().machine in confinement._MACHINES:
+    status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    assert 'Seccomp:\t2\n' in status
 
 
 def test_threads_get_their_own_prompts():

@@ -1,7 +1,7 @@
-r"""The pool: what algebra decides, and that nothing can hang, kill or enter it.
+"""The pool: nothing can hang or kill it, and what is lost is replaced.
 
-The tables use the real worker. Accidents use a stand-in that speaks the same
-protocol and sleeps, dies or answers as the text tells it to.
+Accidents use a stand-in for the worker that speaks the same protocol and
+sleeps, dies or answers as the text tells it to.
 """
 
 import os
@@ -31,6 +31,15 @@ for line in sys.stdin:
     time.sleep(600)
   if 'die' in answer:
     os._exit(1)
+  if 'say' in answer:
+    os.write(1, eval(answer.partition('say')[2]))
+    continue
+  if 'once' in answer:
+    # Of the machine's doing: not the second time.
+    first, place = not os.path.exists(sys.argv[1]), sys.argv[1]
+    open(place, 'a').write('x')
+    if first:
+      os.kill(os.getpid(), 9) if 'killed' in answer else time.sleep(600)
   reply = json.dumps({'correct': 'yes' in answer}).encode() + b'\\n'
   if 'slow' in answer:
     time.sleep(0.3)
@@ -56,12 +65,6 @@ def _is_alive(pid):
   return state.split()[0] != 'Z'
 
 
-@pytest.fixture(scope='module')
-def grader():
-  with pool.Grader(num_workers=2, timeout=_PATIENCE) as grader:
-    yield grader
-
-
 @pytest.fixture
 def fake(tmp_path):
   """Makes graders on the stand-in worker, two seconds of wall clock a pair."""
@@ -70,101 +73,13 @@ def fake(tmp_path):
   graders = []
 
   def make(num_workers=1, timeout=0.5):
-    command = (sys.executable, '-S', str(script))
+    command = (sys.executable, '-S', str(script), str(tmp_path / 'once'))
     graders.append(pool.Grader(num_workers, timeout, command=command))
     return graders[-1]
 
   yield make
   for grader in graders:
     grader.close()
-
-
-_ALGEBRA = [
-  (r'\sqrt{12}', r'2\sqrt{3}', True),
-  (r'\frac{1}{\sqrt3}', r'\frac{\sqrt{3}}{3}', True),
-  (r'\frac{\sqrt{2}}{3}', r'\frac{\sqrt{3}}{3}', False),
-  ('-2,1', '1,-2', True),
-  ('-2,2', '1,-2', False),
-  ('1, 234', '1234', False),
-  ('(2,1)', '(1,2)', False),
-  ('[1,2]', '(1,2)', False),
-  ('[1,2)', '[1,2]', False),
-  (r'(3, \frac{2\pi}{4})', r'\left( 3, \frac{\pi}{2} \right)', True),
-  (r'(2,12)\cup(12,102)', r'(12,102)\cup(2,12)', True),
-  (r'(2,12)\cup[12,102)', r'(12,102)\cup(2,12)', False),
-  (r'(-\infty, 0]', r'(-\infty, 0)', False),
-  (
-    r'\begin{bmatrix} 0.2 \\ -18/5 \end{bmatrix}',
-    r'\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}',
-    True,
-  ),
-  (
-    r'\begin{pmatrix} 1 \\ -18/5 \end{pmatrix}',
-    r'\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}',
-    False,
-  ),
-  ('(x+1)^2', 'x^2+2x+1', True),
-  ('(x+1)^2', 'x^2+2x+2', False),
-  ('-q+p', 'p - q', True),
-  ('q-p', 'p - q', False),
-  ('6-5i', '-5i + 6', True),
-  ('y-2x-3=0', 'y = 2x+3', True),
-  ('y=5', 'x=5', False),
-  (r'x\in[-2,7]', '[-2,7]', True),
-  ('1 2', '12', False),
-  (r'12\sqrt{13}', r'\sqrt{1872} \text{ feet}', True),
-  ('2', '2t', False),
-  ('t+t', '2t', True),
-  ('6 m', '6', False),
-  ('5 or 6', '5', False),
-  (r'5 \text{ or } 6', '5', False),
-  (r'\text{seat}', r'\text{east}', False),
-  ('3.14159265', r'\pi', True),
-  (r'\frac{22}{7}', r'\pi', False),
-  # math-verify alone would round all four to zero.
-  (r'\sqrt2 \times 10^{-21}', '6.7e-20', False),
-  (r'6.7\sqrt1 \times 10^{-20}', '6.7e-20', True),
-  (r'\frac{1}{0}', '5', False),
-  (r'\sum_{k=1}^{4} k', '10', True),
-]
-
-
-def test_algebra(grader):
-  verdicts = grader.grade(
-    [(f'</think>\\boxed{{{answer}}}', gold) for answer, gold, _ in _ALGEBRA]
-  )
-  for (answer, gold, expected), verdict in zip(_ALGEBRA, verdicts, strict=True):
-    assert verdict == Verdict(expected, answer, 'ok'), (answer, gold)
-
-
-def test_model_text_is_not_evaluated(grader, tmp_path):
-  """Neither as Python nor as sympy's Python; `ones` would be a matrix."""
-  target = tmp_path / 'touched'
-  answers = [
-    f"__import__('os').system('touch {target}')",
-    f"\\text{{__import__('os').system('touch {target}')}}",
-    f"open('{target}', 'w')",
-    f'f(__import__("os").system("touch {target}"))',
-    f'x_{{__import__("os").system("touch {target}")}}',
-    '5 if True else 6',
-    'int("5")',
-    'len("12345")',
-    '(lambda: 5)()',
-    '().__class__.__bases__',
-    '5 #',
-  ]
-  verdicts = grader.grade(_pairs(*answers, gold='5'))
-  assert not target.exists()
-  assert {verdict.status for verdict in verdicts} == {'ok'}
-  assert not any(verdict.correct for verdict in verdicts[:-1])
-
-
-def test_odd_text_gets_a_verdict(grader):
-  answers = ['\x00', '5\n\n6', '\ud800', '\u0665', '\\', '{}', '\u2028', '"']
-  answers += ['\U0001f600' * 900, r'\frac' * 100, 'x' * 200]
-  verdicts = grader.grade(_pairs(*answers))
-  assert [verdict.correct for verdict in verdicts] == [False] * len(answers)
-  assert {verdict.status for verdict in verdicts} <= {'ok', 'no_answer'}
 
 
 def test_endless_arithmetic_is_cut_off():
@@ -202,7 +117,8 @@ def test_a_worker_that_hangs_is_replaced(fake):
   before = set(_pids(grader))
   begin = time.monotonic()
   verdicts = grader.grade(_pairs('yes', 'sleep', 'no', 'yes 2'))
-  assert 2.0 <= time.monotonic() - begin < _PATIENCE
+  # Two seconds of wall clock, and once more when the rest is done.
+  assert 4.0 <= time.monotonic() - begin < _PATIENCE
   assert [(v.correct, v.status) for v in verdicts] == [
     (True, 'ok'),
     (False, 'timeout'),
@@ -211,8 +127,8 @@ def test_a_worker_that_hangs_is_replaced(fake):
   ]
   assert [v.correct for v in grader.grade(_pairs('yes', 'no'))] == [True, False]
   gone = before - set(_pids(grader))
-  assert len(gone) == 1
-  assert not _is_alive(gone.pop())
+  assert gone
+  assert not any(map(_is_alive, gone))
 
 
 def test_a_worker_that_dies_is_replaced(fake):
@@ -225,6 +141,78 @@ def test_a_worker_that_dies_is_replaced(fake):
     (False, 'timeout'),
     (False, 'ok'),
   ]
+
+
+@pytest.mark.parametrize(
+  'said',
+  [
+    "b'[1\\n'",
+    "b'null\\n'",
+    "b'{}\\n'",
+    """b'{"correct": 1}\\n'""",
+    """b'{"error": "no"}\\n'""",
+    """b'{"correct": true}\\n{"correct": true}\\n'""",
+    "b'\\xff\\n'",
+    "b'[' * 9999 + b'\\n'",
+    "b'x' * 20000",
+  ],
+)
+def test_a_worker_that_talks_nonsense_is_replaced(fake, said):
+  grader = fake(timeout=_PATIENCE)
+  grader.grade(_pairs('yes'))
+  (before,) = _pids(grader)
+  verdicts = grader.grade(_pairs(f'say {said}', 'yes 2'))
+  assert [(v.correct, v.status) for v in verdicts] == [
+    (False, 'timeout'),
+    (True, 'ok'),
+  ]
+  assert not _is_alive(before)
+
+
+@pytest.mark.parametrize('what', ['late', 'killed'])
+def test_what_was_lost_by_no_fault_of_its_own_is_tried_again(
+  fake, what, tmp_path
+):
+  """By a machine that did not run it, or had no memory left."""
+  grader = fake(num_workers=2)
+  verdicts = grader.grade(_pairs(f'once {what} yes', 'no', 'slow yes'))
+  assert [(v.correct, v.status) for v in verdicts] == [
+    (True, 'ok'),
+    (False, 'ok'),
+    (True, 'ok'),
+  ]
+  assert (tmp_path / 'once').read_text() == 'xx'
+
+
+def test_the_second_time_it_is_alone(fake, monkeypatch):
+  sent = []
+  send = pool._Worker.send
+
+  def watch(worker, job, seconds):
+    busy = [w.job for w in grader._workers if w.job is not None]
+    sent.append((job[0], busy))
+    send(worker, job, seconds)
+
+  monkeypatch.setattr(pool._Worker, 'send', watch)
+  grader = fake(num_workers=2)
+  answers = ['once killed', *(f'slow {n}' for n in range(4))]
+  grader.grade(_pairs(*answers))
+  assert sent[-1] == ('once killed', [])
+  assert len(sent) == 6
+
+
+def test_its_own_limit_is_not_tried_again(monkeypatch):
+  lost = []
+  lose = pool._Batch.lose
+
+  def watch(batch, job, is_to_blame):
+    lost.append(is_to_blame)
+    lose(batch, job, is_to_blame)
+
+  monkeypatch.setattr(pool._Batch, 'lose', watch)
+  with pool.Grader(1, timeout=0.3) as grader:
+    grader.grade(_pairs('9^{9^{9^{9}}}', gold='1'))
+  assert lost == [True]
 
 
 def test_a_worker_that_dies_between_calls_costs_no_verdict(fake):

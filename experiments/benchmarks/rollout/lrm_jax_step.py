@@ -8,6 +8,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import jax
 import lrm_jax_sampling
@@ -26,7 +27,11 @@ from lrm_jax.tokenization import base as tokenization
 class HashGrader:
   """Grades by the text alone, as the other contenders do."""
 
-  def grade(self, pairs: list[tuple[str, str]]) -> list[Verdict]:
+  def grade(
+    self,
+    pairs: list[tuple[str, str]],
+    check: Callable[[], None] | None = None,
+  ) -> list[Verdict]:
     """A verdict for each (response, gold answer)."""
     return [
       Verdict(workload_lib.reward(text) > 0, text, 'ok') for text, _ in pairs
