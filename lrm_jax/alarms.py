@@ -2,16 +2,18 @@
 
 tripped(row, limits)         names of the limits that a step is beyond
 count(before, row, limits)   steps in a row beyond each
+end(checkpoints, ...)        the end of a run that an alarm stops
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import ml_collections
 
 from lrm_jax import errors
+from lrm_jax.checkpoints.state import RunCheckpoints
 
 # Names of limits: the number of a step that each is for, and what to look at.
 ALARMS = {
@@ -113,3 +115,21 @@ def reading(row: Mapping[str, float | None], column: str) -> float | None:
   """A number of a step; None where it has none."""
   value = row[column] if column in row else None
   return None if value is None or math.isnan(value) else value
+
+
+def end(checkpoints: RunCheckpoints, reason: str, step: int) -> NoReturn:
+  """Ends a run when its last step, whose save has begun, is published.
+
+  Args:
+    checkpoints: of the run.
+    reason: from the alarms.
+    step: that is being saved.
+
+  Raises:
+    CheckFailed: the reason, and whether the step was saved.
+  """
+  try:
+    checkpoints.close()
+  except errors.UserError as error:
+    raise errors.CheckFailed(f'{reason}; not saved: {error}') from error
+  raise errors.CheckFailed(f'{reason}; saved step {step}')

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrm_jax import (
+  alarms,
   assets,
   checks,
   clock,
@@ -99,27 +100,26 @@ def _run(
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
   state = policy.start_state(optimizer, parts.trained, mesh)
-  checkpoints = RunCheckpoints(workdir, keep=1)
-  state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
   places, balance = sft_step.make_places(config), config.load_balance
   step_function = sft_step.make_step(
     model, optimizer, places, parts.combine, balance, mesh
   )
-  state = train(
-    functools.partial(step_function, frozen=parts.frozen),
-    state,
-    stages,
-    host,
-    functools.partial(
-      sft_numbers.add_step, config, model, host, watch, started
-    ),
-    config,
-    workdir,
-    checkpoints,
-    mesh,
-    tracing.Tracer(workdir, profile),
-  )
-  checkpoints.close()
+  with RunCheckpoints(workdir, keep=1) as checkpoints:
+    state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
+    state = train(
+      functools.partial(step_function, frozen=parts.frozen),
+      state,
+      stages,
+      host,
+      functools.partial(
+        sft_numbers.add_step, config, model, host, watch, started
+      ),
+      config,
+      workdir,
+      checkpoints,
+      mesh,
+      tracing.Tracer(workdir, profile),
+    )
   params = parts.combine(state.params, parts.frozen)
   whole = distributed.whole({'trained': state.params, 'params': params})
   if distributed.is_main():
@@ -317,8 +317,7 @@ def train(
         writer.flush()
         sft_resuming.save(checkpoints, state, host, writer.position())
       if reason is not None:
-        checkpoints.close()
-        raise errors.CheckFailed(f'{reason}; saved step {step}')
+        alarms.end(checkpoints, reason, step)
       if is_stopped:
         checkpoints.close()
         raise errors.Stopped(

@@ -13,11 +13,10 @@ from typing import Any
 import jax
 import ml_collections
 
-from lrm_jax import clock as clock_lib
 from lrm_jax import (
+  alarms,
   compilation,
   distributed,
-  errors,
   forking,
   gathering,
   goodput,
@@ -35,6 +34,7 @@ from lrm_jax import (
   tracing,
   updating,
 )
+from lrm_jax import clock as clock_lib
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints.state import RunCheckpoints
@@ -73,18 +73,18 @@ def run(
       lambda: run_folder.open_run(workdir, config, 'train', mutable, origin)
     )
     distributed.from_main(lambda: goodput.first_start(workdir, began))
-    checkpoints = resuming.open_checkpoints(workdir, config)
-    forking.begin(experiment, checkpoints, origin)
-    resuming.restore(experiment, checkpoints)
-    first = 0 if origin is None else origin['step']
-    with resuming.stopping(experiment, checkpoints):
-      before = run_evaluation.evaluate(experiment, workdir, 'before', first)
-      tracer = tracing.Tracer(workdir, profile)
-      train(experiment, workdir, checkpoints, watch, tracer)
-      checkpoints.close()
-      after = run_evaluation.evaluate(
-        experiment, workdir, 'after', int(experiment.state.step)
-      )
+    with resuming.open_checkpoints(workdir, config) as checkpoints:
+      forking.begin(experiment, checkpoints, origin)
+      resuming.restore(experiment, checkpoints)
+      first = 0 if origin is None else origin['step']
+      with resuming.stopping(experiment, checkpoints):
+        before = run_evaluation.evaluate(experiment, workdir, 'before', first)
+        tracer = tracing.Tracer(workdir, profile)
+        train(experiment, workdir, checkpoints, watch, tracer)
+        checkpoints.close()
+        after = run_evaluation.evaluate(
+          experiment, workdir, 'after', int(experiment.state.step)
+        )
   finish(experiment, workdir, before, after, watch)
 
 
@@ -143,8 +143,7 @@ def train(
         resuming.save(experiment, checkpoints, writer.position(), writer.last)
         saved_at = clock_lib.now()
       if reason is not None:
-        checkpoints.close()
-        raise errors.CheckFailed(f'{reason}; saved step {step}')
+        alarms.end(checkpoints, reason, step)
 
 
 def evaluate(experiment: Experiment, workdir: storage.Path, step: int) -> None:

@@ -21,6 +21,7 @@ import copy
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -114,6 +115,10 @@ class StoredCheckpoints:
 class RunCheckpoints(StoredCheckpoints):
   """The checkpoints of a run that goes on: it reads them and adds to them.
 
+  A context manager, which is left when everything is published: a process that
+  ends before then loses what it was saving. Of two errors the one that ends the
+  run is raised, and that of a save is said in one line on stderr.
+
   Args:
     workdir: of the run. What a killed start has left there is cleaned up.
     keep: the newest steps that stay.
@@ -139,6 +144,19 @@ class RunCheckpoints(StoredCheckpoints):
     self._begun = self._published
     self._publisher: threading.Thread | None = None
     self._failure: Exception | None = None
+    self._is_closed = False
+
+  def __enter__(self) -> 'RunCheckpoints':
+    return self
+
+  def __exit__(self, kind, error, traceback) -> None:
+    if error is None:
+      self.close()
+      return
+    try:
+      self.close()
+    except Exception as failure:  # Whatever it is, the run's own error wins.
+      print(f'lrm: {errors.one_line(failure)}', file=sys.stderr, flush=True)
 
   def latest_step(self) -> int | None:
     """The newest step that is published and whole, None where there is none."""
@@ -199,7 +217,13 @@ class RunCheckpoints(StoredCheckpoints):
     self.check()
 
   def close(self) -> None:
-    """Waits until everything is published; raises as `check` does."""
+    """Waits until everything is published; raises as `check` does.
+
+    Once; later calls do nothing.
+    """
+    if self._is_closed:
+      return
+    self._is_closed = True
     self.wait()
     super().close()
 
