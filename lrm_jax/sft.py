@@ -26,6 +26,7 @@ from lrm_jax import (
   incidents,
   interrupts,
   jsonl,
+  locking,
   metrics,
   optim,
   packing,
@@ -79,16 +80,25 @@ def run(
     profile: steps that are traced, into WORKDIR/profile.
   """
   distributed.initialize()
+  began = clock.now()
+  watch = compilation.CompileWatch()
   with interrupts.Interrupts():
-    _run(config, workdir, profile)
+    mesh = check(config)
+    distributed.from_main(
+      lambda: run_folder.check_run(workdir, config, 'sft', sft_resuming.SAFE)
+    )
+    with locking.held(workdir):
+      _run(config, workdir, profile, mesh, watch, began)
 
 
 def _run(
-  config: ml_collections.ConfigDict, workdir: storage.Path, profile: range
+  config: ml_collections.ConfigDict,
+  workdir: storage.Path,
+  profile: range,
+  mesh: Mesh | None,
+  watch: compilation.CompileWatch,
+  began: float,
 ) -> None:
-  began = clock.now()
-  watch = compilation.CompileWatch()
-  mesh = check(config)
   distributed.from_main(
     lambda: run_folder.open_run(workdir, config, 'sft', sft_resuming.SAFE)
   )

@@ -23,6 +23,7 @@ from lrm_jax import (
   incidents,
   interrupts,
   jsonl,
+  locking,
   metrics,
   phases,
   policy,
@@ -70,22 +71,47 @@ def run(
       lambda: forking.origin(workdir, fork_from, config)
     )
     distributed.from_main(
-      lambda: run_folder.open_run(workdir, config, 'train', mutable, origin)
+      lambda: run_folder.check_run(workdir, config, 'train', mutable)
     )
-    distributed.from_main(lambda: goodput.first_start(workdir, began))
-    with resuming.open_checkpoints(workdir, config) as checkpoints:
-      forking.begin(experiment, checkpoints, origin)
-      resuming.restore(experiment, checkpoints)
-      first = 0 if origin is None else origin['step']
-      with resuming.stopping(experiment, checkpoints):
-        before = run_evaluation.evaluate(experiment, workdir, 'before', first)
-        tracer = tracing.Tracer(workdir, profile)
-        train(experiment, workdir, checkpoints, watch, tracer)
-        checkpoints.close()
-        after = run_evaluation.evaluate(
-          experiment, workdir, 'after', int(experiment.state.step)
-        )
-  finish(experiment, workdir, before, after, watch)
+    with locking.held(workdir):
+      distributed.from_main(
+        lambda: run_folder.open_run(workdir, config, 'train', mutable, origin)
+      )
+      distributed.from_main(lambda: goodput.first_start(workdir, began))
+      tracer = tracing.Tracer(workdir, profile)
+      before, after = run_steps(experiment, workdir, origin, watch, tracer)
+      finish(experiment, workdir, before, after, watch)
+
+
+def run_steps(
+  experiment: Experiment,
+  workdir: storage.Path,
+  origin: dict[str, Any] | None,
+  watch: compilation.CompileWatch,
+  tracer: tracing.Tracer,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Goes on from the newest checkpoint; both evaluations, see `run`.
+
+  Args:
+    experiment: as built.
+    workdir: of the run.
+    origin: of a fork, see `forking.origin`.
+    watch: of this start.
+    tracer: likewise.
+  """
+  config = experiment.config
+  with resuming.open_checkpoints(workdir, config) as checkpoints:
+    forking.begin(experiment, checkpoints, origin)
+    resuming.restore(experiment, checkpoints)
+    first = 0 if origin is None else origin['step']
+    with resuming.stopping(experiment, checkpoints):
+      before = run_evaluation.evaluate(experiment, workdir, 'before', first)
+      train(experiment, workdir, checkpoints, watch, tracer)
+      checkpoints.close()
+      after = run_evaluation.evaluate(
+        experiment, workdir, 'after', int(experiment.state.step)
+      )
+  return before, after
 
 
 def train(

@@ -4,7 +4,7 @@ WORKDIR/config.json    {"verb": ..., "config": {...}}, written at the start;
                        a fork of a run has "forked_from" too, see forking.py
 WORKDIR/summary.json   the numbers of the finished run, stable keys
 
-WORKDIR/start.json is of `goodput.py`.
+WORKDIR/start.json is of `goodput.py`, WORKDIR/.lock of `locking.py`.
 """
 
 import json
@@ -47,30 +47,55 @@ def open_run(
       to another verb or config. Nothing is written then.
   """
   workdir = storage.as_path(workdir)
+  old = check_run(workdir, config, verb, mutable)
+  record = {'verb': verb, 'config': configuration.to_dict(config)}
+  if old is not None and 'forked_from' in old:
+    forked_from = old['forked_from']
+  if forked_from is not None:
+    record['forked_from'] = forked_from
+  try:
+    storage.make_folder(workdir)
+  except OSError as error:
+    cure = errors.cure(error, 'give a folder where you may write')
+    raise errors.UserError(
+      f"--workdir='{workdir}' cannot be written ({error.strerror}); {cure}"
+    ) from error
+  jsonl.write_json(workdir / 'config.json', record)
+  return old is not None
+
+
+def check_run(
+  workdir: storage.Path,
+  config: config_dict.ConfigDict,
+  verb: str,
+  mutable: Sequence[str] = MUTABLE,
+) -> dict[str, Any] | None:
+  """Whether a run may have a folder; changes nothing there.
+
+  Args:
+    workdir: see `open_run`, which asks this too.
+    config: likewise.
+    verb: likewise.
+    mutable: likewise.
+
+  Returns:
+    The record of the run that is there; None where there is none.
+
+  Raises:
+    UserError: it is a file, or of another verb or config.
+  """
   path = workdir / 'config.json'
   with storage.explained(workdir):
     if workdir.exists() and not workdir.is_dir():
       raise errors.UserError(
         f"--workdir='{workdir}' is a file; give a new or existing folder"
       )
-    resumed = path.exists()
+    if not path.exists():
+      return None
+  old = read_record(path)
   record = {'verb': verb, 'config': configuration.to_dict(config)}
-  if forked_from is not None:
-    record['forked_from'] = forked_from
-  if resumed:
-    old = read_record(path)
-    _check_same(old, record, workdir, mutable)
-    if 'forked_from' in old:
-      record['forked_from'] = old['forked_from']
-  try:
-    storage.make_folder(workdir)
-  except OSError as error:
-    raise errors.UserError(
-      f"--workdir='{workdir}' cannot be written ({error.strerror}); "
-      'give a folder where you may write'
-    ) from error
-  jsonl.write_json(path, record)
-  return resumed
+  _check_same(old, record, workdir, mutable)
+  return old
 
 
 def read_record(path: storage.Path) -> dict[str, Any]:
