@@ -1,17 +1,18 @@
 """What is looked after while a run goes on, and what ends it.
 
   inspect(experiment)      every so many steps: a replay, and the weights
+  note_gap(experiment, ...)  at every step: sampler against trainer
   judge(experiment, ...)   why the run ends after a step, if it does
 
-The limits are in `alarms.py`. Beside these, every step has
-`train.logp_gap_limit`, and every update its guard (`guard.py`, `incidents.py`).
+The limits are in `alarms.py`, and `train.logp_gap_limit`. Beside these every
+update has its guard (`guard.py`, `incidents.py`).
 
 The replay samples one fixed problem, as training does, and scores the response
 with the trainer's graph: nothing that training draws from moves on. The look at
 the weights compares copies of them, on all devices of all processes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -56,6 +57,26 @@ def inspect(experiment: Experiment, step: int) -> dict[str, float]:
   """
   every = experiment.config.sentinels.every
   return look(experiment, step) if every and step % every == 0 else {}
+
+
+def note_gap(
+  experiment: Experiment, step: int, each: Sequence[Mapping[str, float]]
+) -> None:
+  """Tells the alarms if sampler and trainer disagreed in a step.
+
+  Args:
+    experiment: its alarms change.
+    step: counted from 1.
+    each: numbers of its updates, from `updating.wait`.
+  """
+  limit = experiment.config.train.logp_gap_limit
+  if not updating.is_gap_within(each, limit):
+    experiment.alarms.reasons.append(
+      f'logp_gap_max {updating.first_gap(each):.1e} > '
+      f'train.logp_gap_limit={limit:g} at step {step}: sampler and trainer '
+      'differ on what was sampled; look at what changed in model, sampler or '
+      'devices'
+    )
 
 
 def at_start(experiment: Experiment) -> None:

@@ -201,7 +201,8 @@ def take_step(
   with phases.phase('update'):
     each = updating.wait(device_numbers)
     incidents.note(experiment, workdir, step, batch, advantage, each)
-    return batch, updating.read(each, config, step)
+    sentinels.note_gap(experiment, step, each)
+    return batch, updating.read(each)
 
 
 def timed(
