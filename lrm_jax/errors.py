@@ -54,7 +54,7 @@ def cure(error: OSError, otherwise: str) -> str:
     otherwise: where it is neither a full file system nor one to be read only.
   """
   if error.errno == errno.EROFS:
-    return 'it can only be read: mount it for writing again, or give another'
+    return 'mount that file system for writing again, or give another place'
   return 'make room there' if error.errno in NO_ROOM else otherwise
 
 
@@ -63,7 +63,7 @@ def no_room(error: OSError) -> UserError:
   where = 'a file' if error.filename is None else f"'{error.filename}'"
   what = 'make room'
   if error.errno == errno.EROFS:
-    what = 'mount its file system for writing again'
+    what = 'mount that file system for writing again'
   return UserError(
     f'{where} cannot be written ({error.strerror}); {what}, and give the '
     'same command again: a run goes on from its last checkpoint'

@@ -86,7 +86,7 @@ def test_a_file_system_without_locks(number, tmp_path, monkeypatch, capsys):
   [
     (errno.EIO, 'give a folder where you may write'),
     (errno.ENOSPC, 'make room there'),
-    (errno.EROFS, 'mount it for writing again'),
+    (errno.EROFS, 'mount that file system for writing again, or give'),
   ],
 )
 def test_a_folder_that_cannot_be_written(number, cure, tmp_path, monkeypatch):

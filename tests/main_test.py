@@ -213,8 +213,11 @@ def test_no_room_is_one_line_and_2(code, monkeypatch, capsys):
   number = getattr(errno, code)
   why = os.strerror(number)
   _raising(monkeypatch, OSError(number, why, 'runs/a/metrics.jsonl'))
+  cure = 'make room'
+  if code == 'EROFS':
+    cure = 'mount that file system for writing again'
   assert _fails(capsys, 'eval') == (
-    f"lrm: error: 'runs/a/metrics.jsonl' cannot be written ({why}); make room, "
+    f"lrm: error: 'runs/a/metrics.jsonl' cannot be written ({why}); {cure}, "
     'and give the same command again: a run goes on from its last checkpoint\n'
   )
   _raising(monkeypatch, OSError(number, why))
