@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import types
 
 import pytest
@@ -84,6 +85,21 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
   assert comparison.differences(undisturbed, small / 'run') == []
   rows = (small / 'run' / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(row)['step'] for row in rows] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_a_process_on_a_full_disk_writes_no_traceback(small):
+  """Nor do the threads that write the arrays."""
+  leave(small, 65_536)
+  words = [f'--config={CONFIG}', f'--workdir={small / "run"}', *flags(**SIZES)]
+  done = subprocess.run(
+    [sys.executable, '-m', 'lrm_jax.main', 'train', *words],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert 'could not be written to' in done.stderr
+  assert 'Traceback' not in done.stderr and 'ignored' not in done.stderr
 
 
 # --- A file system that can only be read ---

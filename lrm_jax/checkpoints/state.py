@@ -23,7 +23,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -137,6 +137,9 @@ class RunCheckpoints(StoredCheckpoints):
     best_metric: str = '',
   ):
     _ORBAX_LOGGER.addFilter(_is_news)  # Once, however often it is added.
+    if not _previous_hooks:
+      _previous_hooks.append(sys.unraisablehook)
+      sys.unraisablehook = _unraisable
     folder = folder_of(workdir)
     self._published = distributed.from_main(lambda: recovery.recover(folder))
     super().__init__(workdir, create=True)
@@ -293,6 +296,20 @@ def _reason(error: Exception) -> str:
 def _is_news(record: logging.LogRecord) -> bool:
   """Not what orbax says of errors: `check` raises them, in one line."""
   return record.levelno < logging.ERROR or 'orbax' not in record.pathname
+
+
+# Who was told of exceptions that nobody can catch.
+_previous_hooks: list[Callable[[Any], None]] = []
+
+
+def _unraisable(found: Any) -> None:
+  """Drops what the other writes of a failed save say, each with a traceback.
+
+  They end when the loop that had waited for them is closed. The first one's
+  error was caught, and `check` raises it.
+  """
+  if str(found.exc_value) != 'Event loop is closed':
+    _previous_hooks[0](found)
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
