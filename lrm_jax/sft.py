@@ -82,7 +82,8 @@ def run(
   distributed.initialize()
   began = clock.now()
   watch = compilation.CompileWatch()
-  with interrupts.Interrupts():
+  with interrupts.of_run():
+    interrupts.check_loading(workdir)
     mesh = check(config)
     distributed.from_main(
       lambda: run_folder.check_run(workdir, config, 'sft', sft_resuming.SAFE)
@@ -116,6 +117,7 @@ def _run(
   )
   with RunCheckpoints(workdir, keep=1) as checkpoints:
     state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
+    interrupts.check_loading(workdir)
     state = train(
       functools.partial(step_function, frozen=parts.frozen),
       state,
@@ -330,9 +332,7 @@ def train(
         alarms.end(checkpoints, reason, step)
       if is_stopped:
         checkpoints.close()
-        raise errors.Stopped(
-          f'stopped; resumable at step {step}: {interrupts.AGAIN}'
-        )
+        raise errors.Stopped(interrupts.at_step(step))
   return state
 
 

@@ -64,8 +64,10 @@ def run(
   distributed.initialize()
   began = clock_lib.now()
   watch = compilation.CompileWatch()
-  with interrupts.Interrupts(), Grader() as grader:
+  with interrupts.of_run(), Grader() as grader:
+    interrupts.check_loading(workdir)
     experiment = experiment_lib.build(config, grader)
+    interrupts.check_loading(workdir)
     mutable = resuming.mutable_keys(config)
     origin = distributed.from_main(
       lambda: forking.origin(workdir, fork_from, config)
@@ -103,6 +105,7 @@ def run_steps(
   with resuming.open_checkpoints(workdir, config) as checkpoints:
     forking.begin(experiment, checkpoints, origin)
     resuming.restore(experiment, checkpoints)
+    interrupts.check_loading(workdir)
     first = 0 if origin is None else origin['step']
     with resuming.stopping(experiment, checkpoints):
       before = run_evaluation.evaluate(experiment, workdir, 'before', first)

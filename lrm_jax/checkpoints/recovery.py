@@ -38,15 +38,28 @@ class Found(NamedTuple):
 
 
 def steps(folder: storage.Path) -> list[int]:
-  """All steps that orbax has committed, in order; published or not."""
+  """All steps that orbax has committed, in order; published or not.
+
+  Raises:
+    UserError: it is a file.
+  """
   storage.refresh(folder)
-  if not folder.exists():
+  if not _is_folder(folder):
     return []
   return sorted(
     int(path.name)
     for path in folder.iterdir()
     if path.name.isdecimal() and not _is_half_written(path)
   )
+
+
+def newest(folder: storage.Path) -> int | None:
+  """The newest step that was published; not verified, and nothing changes."""
+  for step in reversed(steps(folder)):
+    path = folder / str(step)
+    if (path / manifests.NAME).exists() or _is_of_earlier_version(path):
+      return step
+  return None
 
 
 def search(folder: storage.Path) -> Found:
@@ -191,9 +204,19 @@ def _is_half_written(path: storage.Path) -> bool:
   return not is_committed
 
 
+def _is_folder(folder: storage.Path) -> bool:
+  """Whether it is there."""
+  if folder.exists() and not folder.is_dir():
+    raise errors.UserError(
+      f"'{folder}' is a file; checkpoints are kept in a folder of this name: "
+      'remove the file, or choose another --workdir'
+    )
+  return folder.exists()
+
+
 def _clean(folder: storage.Path) -> None:
   storage.refresh(folder)
-  if not folder.exists():
+  if not _is_folder(folder):
     return
   for path in list(folder.iterdir()):
     if (
