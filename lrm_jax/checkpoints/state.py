@@ -253,7 +253,8 @@ class RunCheckpoints(StoredCheckpoints):
         found = manifests.read(self._folder / str(step))['metrics']
       except (OSError, ValueError):
         continue  # Of an earlier version, or damaged since: it has no score.
-      scores[step] = found.get(self._best_metric)
+      if self._best_metric in found:
+        scores[step] = found[self._best_metric]
     stay = retention.retained(steps, scores, self._keep, self._best)
     for step in steps:
       if step not in stay:
