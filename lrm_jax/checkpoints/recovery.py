@@ -87,9 +87,10 @@ def fault(path: storage.Path) -> str | None:
 def recover(folder: storage.Path) -> int | None:
   """The step to go on from; None where nothing was ever published.
 
-  Removes what a killed save or removal has left. Names each damaged step on
-  stderr, in one line, and sets it aside, so that it can be saved again: as
-  `damaged-STEP`, or, until the next time, as `unpublished-STEP`.
+  Removes what a killed save or removal has left. Names each step that cannot be
+  used on stderr, in one line, and sets it aside, so that it can be saved again:
+  a damaged one as `damaged-STEP`, for good, and one that was never published,
+  until the next time, as `unpublished-STEP`.
 
   Raises:
     UserError: all are damaged. They stay as they are.
@@ -103,9 +104,15 @@ def recover(folder: storage.Path) -> int | None:
     _forget(folder, _UNPUBLISHED)
   for step, what in found.faults.items():
     then = 'beginning again' if found.step is None else f'using {found.step}'
-    _say(f'checkpoint {step} is damaged ({what}); {then}')
-    has_manifest = (folder / str(step) / manifests.NAME).exists()
-    _set_aside(folder, step, _DAMAGED if has_manifest else _UNPUBLISHED)
+    if (folder / str(step) / manifests.NAME).exists():
+      kept = _set_aside(folder, step, _DAMAGED)
+      _say(
+        f'checkpoint {step} is damaged ({what}); {then}; it is kept as '
+        f'{kept.name}, which may be deleted'
+      )
+    else:
+      _set_aside(folder, step, _UNPUBLISHED)
+      _say(f'checkpoint {step} is unfinished ({what}); {then}')
   if found.step is not None and not found.is_verified:
     _say(
       f'checkpoint {found.step} has no {manifests.NAME}: an earlier version '
@@ -233,12 +240,13 @@ def _forget(folder: storage.Path, prefix: str) -> None:
       storage.remove_folder(path)
 
 
-def _set_aside(folder: storage.Path, step: int, prefix: str) -> None:
+def _set_aside(folder: storage.Path, step: int, prefix: str) -> storage.Path:
   number, target = 1, folder / f'{prefix}{step}'
   while target.exists():
     number += 1
     target = folder / f'{prefix}{step}.{number}'
   storage.move_folder(folder / str(step), target)
+  return target
 
 
 def _say(text: str) -> None:
