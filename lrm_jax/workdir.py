@@ -19,6 +19,8 @@ from lrm_jax import configuration, errors, jsonl, storage
 
 # Keys that may change between two starts of one run.
 MUTABLE = ('steps', 'train.steps')
+# Keys that a refusal lists; of more it says how many.
+MOST_SHOWN = 20
 
 
 def open_run(
@@ -98,8 +100,14 @@ def check_run(
   return old
 
 
-def read_record(path: storage.Path) -> dict[str, Any]:
+def read_record(
+  path: storage.Path, cure: str = 'choose another --workdir'
+) -> dict[str, Any]:
   """The {'verb', 'config'} of a run, and 'forked_from' where it is a fork.
+
+  Args:
+    path: its config.json.
+    cure: what to do where it is none.
 
   Raises:
     UserError: the file was not written by `open_run`.
@@ -110,8 +118,7 @@ def read_record(path: storage.Path) -> dict[str, Any]:
     record = None
   if not is_record(record):
     raise errors.UserError(
-      f"'{path}' was not written by lrm train or lrm sft; "
-      'choose another --workdir'
+      f"'{path}' was not written by lrm train or lrm sft; {cure}"
     )
   return record
 
@@ -150,7 +157,7 @@ def _check_same(
   workdir: storage.Path,
   mutable: Sequence[str],
 ) -> None:
-  """Raises a UserError that names up to three keys that differ."""
+  """Raises a UserError that names the keys that differ."""
   if old['verb'] != new['verb']:
     raise errors.UserError(
       f"--workdir='{workdir}' holds a run of lrm {old['verb']}, not of "
@@ -169,7 +176,7 @@ def _check_same(
 def describe_changes(
   old: Mapping[str, Any], new: Mapping[str, Any], mutable: Sequence[str]
 ) -> str:
-  """Names up to three keys whose values differ, but for `mutable` ones.
+  """Names the keys whose values differ, but for `mutable` ones.
 
   Args:
     old: a config as JSON has it.
@@ -177,7 +184,8 @@ def describe_changes(
     mutable: names of keys and of groups.
 
   Returns:
-    'a.b (was 1, now 2), ... and 2 more'; '' where there is no difference.
+    'a.b (was 1, now 2), ... and 2 more', after `MOST_SHOWN` of them; '' where
+    there is no difference.
   """
   keys = [
     key
@@ -191,10 +199,10 @@ def describe_changes(
 
   shown = ', '.join(
     f'{key} (was {value(flat_old, key)}, now {value(flat_new, key)})'
-    for key in keys[:3]
+    for key in keys[:MOST_SHOWN]
   )
-  more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-  return shown + more
+  more = len(keys) - MOST_SHOWN
+  return shown + (f' and {more} more' if more > 0 else '')
 
 
 def _finite(value: Any) -> Any:
