@@ -94,12 +94,13 @@ class Alarms:
   Attributes:
     skipped_in_row: updates since the last good one.
     beyond: steps in a row beyond a limit, by its name.
-    reasons: why this step is the last; not kept between starts.
+    reasons: why this step is the last; not kept between starts. They are
+      raised together, once that step is saved: see `joined` and `end`.
   """
 
   skipped_in_row: int = 0
   beyond: dict[str, int] = dataclasses.field(default_factory=dict)
-  reasons: list[str] = dataclasses.field(default_factory=list)
+  reasons: list[errors.CheckFailed] = dataclasses.field(default_factory=list)
 
   def get_state(self) -> dict[str, Any]:
     """For a checkpoint, JSON-able."""
@@ -115,6 +116,12 @@ def reading(row: Mapping[str, float | None], column: str) -> float | None:
   """A number of a step; None where it has none."""
   value = row[column] if column in row else None
   return None if value is None or math.isnan(value) else value
+
+
+def joined(alarms: Alarms) -> str | None:
+  """The text of all reasons, which are then forgotten; None without any."""
+  reasons, alarms.reasons = alarms.reasons, []
+  return '; '.join(map(str, reasons)) if reasons else None
 
 
 def end(checkpoints: RunCheckpoints, reason: str, step: int) -> NoReturn:

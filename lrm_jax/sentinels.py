@@ -43,11 +43,13 @@ def judge(
     if steps >= limits.patience and alarms_lib.reading(row, column) is not None:
       sign = '<' if name.endswith('_min') else '>'
       alarms.reasons.append(
-        f'{column} {row[column]:.4g} {sign} sentinels.{name}={limits[name]:g} '
-        f'for {steps} steps, at step {step}; look at {cause}'
+        errors.CheckFailed(
+          f'{column} {row[column]:.4g} {sign} '
+          f'sentinels.{name}={limits[name]:g} for {steps} steps, at step '
+          f'{step}; look at {cause}'
+        )
       )
-  reasons, alarms.reasons = alarms.reasons, []
-  return '; '.join(reasons) if reasons else None
+  return alarms_lib.joined(alarms)
 
 
 def inspect(experiment: Experiment, step: int) -> dict[str, float]:
@@ -72,10 +74,12 @@ def note_gap(
   limit = experiment.config.train.logp_gap_limit
   if not updating.is_gap_within(each, limit):
     experiment.alarms.reasons.append(
-      f'logp_gap_max {updating.first_gap(each):.1e} > '
-      f'train.logp_gap_limit={limit:g} at step {step}: sampler and trainer '
-      'differ on what was sampled; look at what changed in model, sampler or '
-      'devices'
+      errors.CheckFailed(
+        f'logp_gap_max {updating.first_gap(each):.1e} > '
+        f'train.logp_gap_limit={limit:g} at step {step}: sampler and trainer '
+        'differ on what was sampled; look at what changed in model, sampler or '
+        'devices'
+      )
     )
 
 
@@ -88,9 +92,9 @@ def at_start(experiment: Experiment) -> None:
   if not experiment.config.sentinels.every:
     return
   look(experiment, int(experiment.state.step))
-  reasons, experiment.alarms.reasons = experiment.alarms.reasons, []
-  if reasons:
-    raise errors.CheckFailed('; '.join(reasons))
+  reasons = alarms_lib.joined(experiment.alarms)
+  if reasons is not None:
+    raise errors.CheckFailed(reasons)
 
 
 def look(experiment: Experiment, step: int) -> dict[str, float]:
@@ -111,9 +115,11 @@ def look(experiment: Experiment, step: int) -> dict[str, float]:
   limit = experiment.config.train.logp_gap_limit
   if not gap <= limit:
     experiment.alarms.reasons.append(
-      f'replay_gap {gap:.1e} > train.logp_gap_limit={limit:g} at step {step}: '
-      'sampler and trainer differ on a fixed problem; look at what changed in '
-      'model, sampler or devices'
+      errors.CheckFailed(
+        f'replay_gap {gap:.1e} > train.logp_gap_limit={limit:g} at step '
+        f'{step}: sampler and trainer differ on a fixed problem; look at what '
+        'changed in model, sampler or devices'
+      )
     )
   return {'replay_gap': gap}
 
