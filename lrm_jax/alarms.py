@@ -2,16 +2,18 @@
 
 tripped(row, limits)         names of the limits that a step is beyond
 count(before, row, limits)   steps in a row beyond each
+end(checkpoints, ...)        the end of a run that an alarm stops
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import ml_collections
 
 from lrm_jax import errors
+from lrm_jax.checkpoints.state import RunCheckpoints
 
 # Names of limits: the number of a step that each is for, and what to look at.
 ALARMS = {
@@ -92,12 +94,13 @@ class Alarms:
   Attributes:
     skipped_in_row: updates since the last good one.
     beyond: steps in a row beyond a limit, by its name.
-    reasons: why this step is the last; not kept between starts.
+    reasons: why this step is the last; not kept between starts. They are
+      raised together, once that step is saved: see `joined` and `end`.
   """
 
   skipped_in_row: int = 0
   beyond: dict[str, int] = dataclasses.field(default_factory=dict)
-  reasons: list[str] = dataclasses.field(default_factory=list)
+  reasons: list[errors.CheckFailed] = dataclasses.field(default_factory=list)
 
   def get_state(self) -> dict[str, Any]:
     """For a checkpoint, JSON-able."""
@@ -113,3 +116,27 @@ def reading(row: Mapping[str, float | None], column: str) -> float | None:
   """A number of a step; None where it has none."""
   value = row[column] if column in row else None
   return None if value is None or math.isnan(value) else value
+
+
+def joined(alarms: Alarms) -> str | None:
+  """The text of all reasons, which are then forgotten; None without any."""
+  reasons, alarms.reasons = alarms.reasons, []
+  return '; '.join(map(str, reasons)) if reasons else None
+
+
+def end(checkpoints: RunCheckpoints, reason: str, step: int) -> NoReturn:
+  """Ends a run when its last step, whose save has begun, is published.
+
+  Args:
+    checkpoints: of the run.
+    reason: from the alarms.
+    step: that is being saved.
+
+  Raises:
+    CheckFailed: the reason, and whether the step was saved.
+  """
+  try:
+    checkpoints.close()
+  except errors.UserError as error:
+    raise errors.CheckFailed(f'{reason}; not saved: {error}') from error
+  raise errors.CheckFailed(f'{reason}; saved step {step}')

@@ -48,6 +48,10 @@ def load(
     UserError: missing or broken file, unknown key, value of a wrong type.
   """
   path = pathlib.Path(path)
+  if path.is_dir():
+    raise errors.UserError(
+      f"config file '{path}' is a folder; give the path of a Python file in it"
+    )
   if not path.is_file():
     raise errors.UserError(
       f"config file '{path}' does not exist; give the path of a Python file "
@@ -109,10 +113,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
   """Returns '; nearest: x, y, z' (at most three, best first) or ''.
 
   Dotted names are compared by their last part, so `steps` finds `train.steps`;
-  the whole name ranks those that are equally near.
+  the whole name ranks those that are equally near. A short form is near too:
+  `lr` and `lrate` find `learning_rate`.
   """
 
   def ratio(a: str, b: str) -> float:
+    if _is_short_for(a, b):
+      return 0.6 + 0.4 * len(a) / len(b)
     return difflib.SequenceMatcher(None, a, b).ratio()
 
   def last(name: str) -> str:
@@ -124,6 +131,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
   near = [name for name in scores if scores[name][0] >= 0.6]
   near.sort(key=scores.__getitem__, reverse=True)
   return '; nearest: ' + ', '.join(near[:3]) if near else ''
+
+
+def _is_short_for(short: str, name: str) -> bool:
+  """Whether some beginnings of the words of a name, in order, make it up."""
+  # Each letter follows the one before it, or begins a later word.
+  letters = map(re.escape, short[1:])
+  rest = ''.join(f'(?:[a-z0-9_]*_)?{letter}' for letter in letters)
+  pattern = re.escape(short[:1]) + rest
+  return len(short) > 1 and re.match(pattern, name) is not None
 
 
 def _run_file(path: pathlib.Path) -> config_dict.ConfigDict:

@@ -87,7 +87,7 @@ def named_hosts(environment: Mapping[str, str]) -> list[str]:
   Raises:
     UserError: the file that should name them cannot be read.
   """
-  path = environment.get('TPU_PROCESS_ADDRESSES_PATH')
+  path = _said(environment, 'TPU_PROCESS_ADDRESSES_PATH')
   if path:
     try:
       return pathlib.Path(path).read_text(encoding='utf-8').strip().split(',')
@@ -97,9 +97,14 @@ def named_hosts(environment: Mapping[str, str]) -> list[str]:
         'file with the hosts of this slice'
       ) from None
   for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES'):
-    if environment.get(name):
+    if _said(environment, name):
       return environment[name].split(',')
   return []
+
+
+def _said(environment: Mapping[str, str], name: str) -> str:
+  """A variable; '' where it is not set, as launchers leave some empty."""
+  return environment[name] if name in environment else ''
 
 
 def is_cluster(environment: Mapping[str, str]) -> bool:
@@ -108,7 +113,7 @@ def is_cluster(environment: Mapping[str, str]) -> bool:
   What only the metadata server knows is in `is_pod`.
   """
   tasks = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE', 'MEGASCALE_NUM_SLICES')
-  numbers = [environment.get(name, '') for name in tasks]
+  numbers = [_said(environment, name) for name in tasks]
   return len(named_hosts(environment)) > 1 or any(
     number.isdecimal() and int(number) > 1 for number in numbers
   )
@@ -133,7 +138,7 @@ def is_pod(environment: Mapping[str, str]) -> bool:
     UserError: it does not answer. To go on alone would be a guess, and every
       host would make it.
   """
-  platforms = environment.get('JAX_PLATFORMS', '')
+  platforms = _said(environment, 'JAX_PLATFORMS')
   if (
     named_hosts(environment)
     or 'TPU_SKIP_MDS_QUERY' in environment
@@ -201,7 +206,9 @@ def detected(timeout: int) -> Processes | None:
   Raises:
     RuntimeError: the launcher is known, but the coordinator is not.
   """
-  found = detect(os.environ.get('JAX_COORDINATOR_ADDRESS'), None, timeout)
+  name = 'JAX_COORDINATOR_ADDRESS'
+  address = os.environ[name] if name in os.environ else None
+  found = detect(address, None, timeout)
   return None if found is None or None in found else Processes(*found)
 
 

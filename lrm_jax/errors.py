@@ -46,10 +46,25 @@ def one_line(error: Exception) -> str:
   return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def cure(error: OSError, otherwise: str) -> str:
+  """What to do about something that cannot be written.
+
+  Args:
+    error: why.
+    otherwise: where it is neither a full file system nor one to be read only.
+  """
+  if error.errno == errno.EROFS:
+    return 'mount that file system for writing again, or give another place'
+  return 'make room there' if error.errno in NO_ROOM else otherwise
+
+
 def no_room(error: OSError) -> UserError:
   """What the user is told of an error of `NO_ROOM`, wherever it comes from."""
   where = 'a file' if error.filename is None else f"'{error.filename}'"
+  what = 'make room'
+  if error.errno == errno.EROFS:
+    what = 'mount that file system for writing again'
   return UserError(
-    f'{where} cannot be written ({error.strerror}); make room, and give the '
+    f'{where} cannot be written ({error.strerror}); {what}, and give the '
     'same command again: a run goes on from its last checkpoint'
   )

@@ -177,7 +177,9 @@ def _read_source(source: storage.Path) -> dict[str, Any]:
         f"--fork-from: '{source}' is no folder of a run; give one of lrm "
         'train, or one of its checkpoints: DIR/checkpoints/STEP'
       )
-    record = run_folder.read_record(path)
+    record = run_folder.read_record(
+      path, 'give --fork-from a folder of a run of lrm train, not its model/'
+    )
   if record['verb'] != 'train':
     raise UserError(
       f"--fork-from: '{source}' is a run of lrm {record['verb']}; give one of "

@@ -14,7 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrm_jax import distributed, jsonl, packing, records, storage, updating
+from lrm_jax import (
+  distributed,
+  errors,
+  jsonl,
+  packing,
+  records,
+  storage,
+  updating,
+)
 from lrm_jax.experiment import Experiment
 from lrm_jax.gathering import Batch
 
@@ -131,7 +139,7 @@ def note_sft(
   )
   if worst < config.max_skipped:
     return None
-  return stop_line([numbers], worst, '', config, step, path)
+  return str(stop_line([numbers], worst, '', config, step, path))
 
 
 def stop_line(
@@ -141,10 +149,10 @@ def stop_line(
   config: Any,
   step: int,
   path: str,
-) -> str:
+) -> errors.CheckFailed:
   """What the user is told of a run that makes no progress."""
   last = [update for update in each if update['skipped'] > 0][-1]
-  return (
+  return errors.CheckFailed(
     f'{worst} updates in a row skipped, the last at step {step}: loss '
     f'{last["loss"]}, grad_norm {last["grad_norm"]}; {section}max_skipped is '
     f'{config.max_skipped}; what they trained on is in {path}'

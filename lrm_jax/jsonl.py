@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
-from lrm_jax import storage
+from lrm_jax import errors, storage
 from lrm_jax.errors import UserError
 
 Path = str | os.PathLike[str]
@@ -194,12 +194,18 @@ def _replacing(path: storage.Path) -> Iterator[IO[bytes]]:
       os.fsync(plain.fileno())
     os.replace(part, path)
   except OSError as error:
+    cure = errors.cure(
+      error,
+      'give a place with room in an existing folder where you may write',
+    )
     raise UserError(
-      f'{path}: cannot be written ({error.strerror}); give a place with room '
-      'in an existing folder where you may write'
+      f'{path}: cannot be written ({error.strerror}); {cure}'
     ) from error
   finally:
-    part.unlink(missing_ok=True)
+    # Where nothing can be written, nothing can be removed either, and what is
+    # said of `path` stands.
+    with contextlib.suppress(OSError):
+      part.unlink(missing_ok=True)
 
 
 def _compressing(

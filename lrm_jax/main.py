@@ -18,7 +18,7 @@ from typing import NamedTuple
 from absl import flags
 
 import lrm_jax
-from lrm_jax import configuration, errors, liveness, storage
+from lrm_jax import configuration, errors, interrupts, liveness, storage
 
 
 class Verb(NamedTuple):
@@ -49,6 +49,8 @@ VERBS = {
     has_config=True,
   ),
 }
+# Variable of a launcher, to which 0 says that the run has come to its end.
+STOP_CODE = 'LRM_STOP_CODE'
 _HELP_FLAGS = {'--help', '-h', '-help'}
 
 
@@ -95,8 +97,20 @@ def _exit_code(argv: list[str]) -> int:
 
 
 def stop_code() -> int:
-  """The exit code of a run that was stopped: LRM_STOP_CODE, or else 0."""
-  return int(os.environ.get('LRM_STOP_CODE', '0'))
+  """The exit code of a run that was stopped: LRM_STOP_CODE, or else 0.
+
+  Raises:
+    UserError: the variable is no exit code.
+  """
+  if STOP_CODE not in os.environ:
+    return 0
+  text = os.environ[STOP_CODE]
+  if not re.fullmatch(r'\d{1,3}', text, re.ASCII) or int(text) > 255:
+    raise errors.UserError(
+      f'{STOP_CODE}={text!r} is no exit code; give a number from 0 to 255, or '
+      'unset it'
+    )
+  return int(text)
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -109,7 +123,9 @@ def _dispatch(argv: list[str]) -> None:
     near = configuration.nearest(name, VERBS)
     raise errors.UserError(f"unknown verb '{name}'{near}; see lrm --help")
   elif VERBS[name].is_recipe:
-    _run_recipe(name, args)
+    # Before all else: loading takes its time, and may be told to stop too.
+    with interrupts.Interrupts():
+      _run_recipe(name, args)
   else:
     module = importlib.import_module(VERBS[name].module)
     values = flags.FlagValues()
@@ -139,6 +155,7 @@ def _run_recipe(name: str, args: list[str]) -> None:
   overrides = _overrides(args)
   if not _parse(name, values, [arg for arg in args if arg not in overrides]):
     return
+  stop_code()  # Not when it is needed first.
   example = f'lrm {name} --config=configs/quickstart.py --workdir=runs/quick'
   if values.config is None:
     raise errors.UserError(f'--config is missing; e.g. {example}')

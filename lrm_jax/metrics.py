@@ -158,7 +158,8 @@ def _drop_after(path: pathlib.Path, resume_step: int) -> None:
       row = json.loads(line)
     except (ValueError, RecursionError):
       row = None
-    if not isinstance(row, dict) or type(row.get('step')) is not int:
+    is_row = isinstance(row, dict) and 'step' in row
+    if not is_row or type(row['step']) is not int:
       raise UserError(
         f'{path}:{number}: not the metrics of a step; mend or remove that line'
       )

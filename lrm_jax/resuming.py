@@ -214,9 +214,7 @@ def stopping(
   except errors.Stopped:
     checkpoints.close()
     step = int(experiment.state.step)
-    raise errors.Stopped(
-      f'stopped; resumable at step {step}: {interrupts.AGAIN}'
-    ) from None
+    raise errors.Stopped(interrupts.at_step(step)) from None
 
 
 def check(

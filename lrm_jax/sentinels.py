@@ -1,17 +1,18 @@
 """What is looked after while a run goes on, and what ends it.
 
   inspect(experiment)      every so many steps: a replay, and the weights
+  note_gap(experiment, ...)  at every step: sampler against trainer
   judge(experiment, ...)   why the run ends after a step, if it does
 
-The limits are in `alarms.py`. Beside these, every step has
-`train.logp_gap_limit`, and every update its guard (`guard.py`, `incidents.py`).
+The limits are in `alarms.py`, and `train.logp_gap_limit`. Beside these every
+update has its guard (`guard.py`, `incidents.py`).
 
 The replay samples one fixed problem, as training does, and scores the response
 with the trainer's graph: nothing that training draws from moves on. The look at
 the weights compares copies of them, on all devices of all processes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -42,11 +43,13 @@ def judge(
     if steps >= limits.patience and alarms_lib.reading(row, column) is not None:
       sign = '<' if name.endswith('_min') else '>'
       alarms.reasons.append(
-        f'{column} {row[column]:.4g} {sign} sentinels.{name}={limits[name]:g} '
-        f'for {steps} steps, at step {step}; look at {cause}'
+        errors.CheckFailed(
+          f'{column} {row[column]:.4g} {sign} '
+          f'sentinels.{name}={limits[name]:g} for {steps} steps, at step '
+          f'{step}; look at {cause}'
+        )
       )
-  reasons, alarms.reasons = alarms.reasons, []
-  return '; '.join(reasons) if reasons else None
+  return alarms_lib.joined(alarms)
 
 
 def inspect(experiment: Experiment, step: int) -> dict[str, float]:
@@ -58,6 +61,28 @@ def inspect(experiment: Experiment, step: int) -> dict[str, float]:
   return look(experiment, step) if every and step % every == 0 else {}
 
 
+def note_gap(
+  experiment: Experiment, step: int, each: Sequence[Mapping[str, float]]
+) -> None:
+  """Tells the alarms if sampler and trainer disagreed in a step.
+
+  Args:
+    experiment: its alarms change.
+    step: counted from 1.
+    each: numbers of its updates, from `updating.wait`.
+  """
+  limit = experiment.config.train.logp_gap_limit
+  if not updating.is_gap_within(each, limit):
+    experiment.alarms.reasons.append(
+      errors.CheckFailed(
+        f'logp_gap_max {updating.first_gap(each):.1e} > '
+        f'train.logp_gap_limit={limit:g} at step {step}: sampler and trainer '
+        'differ on what was sampled; look at what changed in model, sampler or '
+        'devices'
+      )
+    )
+
+
 def at_start(experiment: Experiment) -> None:
   """`look` before the first step of a start, if there are sentinels.
 
@@ -67,9 +92,9 @@ def at_start(experiment: Experiment) -> None:
   if not experiment.config.sentinels.every:
     return
   look(experiment, int(experiment.state.step))
-  reasons, experiment.alarms.reasons = experiment.alarms.reasons, []
-  if reasons:
-    raise errors.CheckFailed('; '.join(reasons))
+  reasons = alarms_lib.joined(experiment.alarms)
+  if reasons is not None:
+    raise errors.CheckFailed(reasons)
 
 
 def look(experiment: Experiment, step: int) -> dict[str, float]:
@@ -90,9 +115,11 @@ def look(experiment: Experiment, step: int) -> dict[str, float]:
   limit = experiment.config.train.logp_gap_limit
   if not gap <= limit:
     experiment.alarms.reasons.append(
-      f'replay_gap {gap:.1e} > train.logp_gap_limit={limit:g} at step {step}: '
-      'sampler and trainer differ on a fixed problem; look at what changed in '
-      'model, sampler or devices'
+      errors.CheckFailed(
+        f'replay_gap {gap:.1e} > train.logp_gap_limit={limit:g} at step '
+        f'{step}: sampler and trainer differ on a fixed problem; look at what '
+        'changed in model, sampler or devices'
+      )
     )
   return {'replay_gap': gap}
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrm_jax import (
+  alarms,
   assets,
   checks,
   clock,
@@ -25,6 +26,7 @@ from lrm_jax import (
   incidents,
   interrupts,
   jsonl,
+  locking,
   metrics,
   optim,
   packing,
@@ -78,16 +80,26 @@ def run(
     profile: steps that are traced, into WORKDIR/profile.
   """
   distributed.initialize()
-  with interrupts.Interrupts():
-    _run(config, workdir, profile)
+  began = clock.now()
+  watch = compilation.CompileWatch()
+  with interrupts.of_run():
+    interrupts.check_loading(workdir)
+    mesh = check(config)
+    distributed.from_main(
+      lambda: run_folder.check_run(workdir, config, 'sft', sft_resuming.SAFE)
+    )
+    with locking.held(workdir):
+      _run(config, workdir, profile, mesh, watch, began)
 
 
 def _run(
-  config: ml_collections.ConfigDict, workdir: storage.Path, profile: range
+  config: ml_collections.ConfigDict,
+  workdir: storage.Path,
+  profile: range,
+  mesh: Mesh | None,
+  watch: compilation.CompileWatch,
+  began: float,
 ) -> None:
-  began = clock.now()
-  watch = compilation.CompileWatch()
-  mesh = check(config)
   distributed.from_main(
     lambda: run_folder.open_run(workdir, config, 'sft', sft_resuming.SAFE)
   )
@@ -99,27 +111,27 @@ def _run(
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
   state = policy.start_state(optimizer, parts.trained, mesh)
-  checkpoints = RunCheckpoints(workdir, keep=1)
-  state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
   places, balance = sft_step.make_places(config), config.load_balance
   step_function = sft_step.make_step(
     model, optimizer, places, parts.combine, balance, mesh
   )
-  state = train(
-    functools.partial(step_function, frozen=parts.frozen),
-    state,
-    stages,
-    host,
-    functools.partial(
-      sft_numbers.add_step, config, model, host, watch, started
-    ),
-    config,
-    workdir,
-    checkpoints,
-    mesh,
-    tracing.Tracer(workdir, profile),
-  )
-  checkpoints.close()
+  with RunCheckpoints(workdir, keep=1) as checkpoints:
+    state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
+    interrupts.check_loading(workdir)
+    state = train(
+      functools.partial(step_function, frozen=parts.frozen),
+      state,
+      stages,
+      host,
+      functools.partial(
+        sft_numbers.add_step, config, model, host, watch, started
+      ),
+      config,
+      workdir,
+      checkpoints,
+      mesh,
+      tracing.Tracer(workdir, profile),
+    )
   params = parts.combine(state.params, parts.frozen)
   whole = distributed.whole({'trained': state.params, 'params': params})
   if distributed.is_main():
@@ -317,13 +329,10 @@ def train(
         writer.flush()
         sft_resuming.save(checkpoints, state, host, writer.position())
       if reason is not None:
-        checkpoints.close()
-        raise errors.CheckFailed(f'{reason}; saved step {step}')
+        alarms.end(checkpoints, reason, step)
       if is_stopped:
         checkpoints.close()
-        raise errors.Stopped(
-          f'stopped; resumable at step {step}: {interrupts.AGAIN}'
-        )
+        raise errors.Stopped(interrupts.at_step(step))
   return state
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import jax
 import ml_collections
 
-from lrm_jax import clock as clock_lib
 from lrm_jax import (
+  alarms,
   compilation,
   distributed,
-  errors,
   forking,
   gathering,
   goodput,
   incidents,
   interrupts,
   jsonl,
+  locking,
   metrics,
   phases,
   policy,
@@ -35,6 +35,7 @@ from lrm_jax import (
   tracing,
   updating,
 )
+from lrm_jax import clock as clock_lib
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints.state import RunCheckpoints
@@ -63,29 +64,57 @@ def run(
   distributed.initialize()
   began = clock_lib.now()
   watch = compilation.CompileWatch()
-  with interrupts.Interrupts(), Grader() as grader:
+  with interrupts.of_run(), Grader() as grader:
+    interrupts.check_loading(workdir)
     experiment = experiment_lib.build(config, grader)
+    interrupts.check_loading(workdir)
     mutable = resuming.mutable_keys(config)
     origin = distributed.from_main(
       lambda: forking.origin(workdir, fork_from, config)
     )
     distributed.from_main(
-      lambda: run_folder.open_run(workdir, config, 'train', mutable, origin)
+      lambda: run_folder.check_run(workdir, config, 'train', mutable)
     )
-    distributed.from_main(lambda: goodput.first_start(workdir, began))
-    checkpoints = resuming.open_checkpoints(workdir, config)
+    with locking.held(workdir):
+      distributed.from_main(
+        lambda: run_folder.open_run(workdir, config, 'train', mutable, origin)
+      )
+      distributed.from_main(lambda: goodput.first_start(workdir, began))
+      tracer = tracing.Tracer(workdir, profile)
+      before, after = run_steps(experiment, workdir, origin, watch, tracer)
+      finish(experiment, workdir, before, after, watch)
+
+
+def run_steps(
+  experiment: Experiment,
+  workdir: storage.Path,
+  origin: dict[str, Any] | None,
+  watch: compilation.CompileWatch,
+  tracer: tracing.Tracer,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Goes on from the newest checkpoint; both evaluations, see `run`.
+
+  Args:
+    experiment: as built.
+    workdir: of the run.
+    origin: of a fork, see `forking.origin`.
+    watch: of this start.
+    tracer: likewise.
+  """
+  config = experiment.config
+  with resuming.open_checkpoints(workdir, config) as checkpoints:
     forking.begin(experiment, checkpoints, origin)
     resuming.restore(experiment, checkpoints)
+    interrupts.check_loading(workdir)
     first = 0 if origin is None else origin['step']
     with resuming.stopping(experiment, checkpoints):
       before = run_evaluation.evaluate(experiment, workdir, 'before', first)
-      tracer = tracing.Tracer(workdir, profile)
       train(experiment, workdir, checkpoints, watch, tracer)
       checkpoints.close()
       after = run_evaluation.evaluate(
         experiment, workdir, 'after', int(experiment.state.step)
       )
-  finish(experiment, workdir, before, after, watch)
+  return before, after
 
 
 def train(
@@ -143,8 +172,7 @@ def train(
         resuming.save(experiment, checkpoints, writer.position(), writer.last)
         saved_at = clock_lib.now()
       if reason is not None:
-        checkpoints.close()
-        raise errors.CheckFailed(f'{reason}; saved step {step}')
+        alarms.end(checkpoints, reason, step)
 
 
 def evaluate(experiment: Experiment, workdir: storage.Path, step: int) -> None:
@@ -176,7 +204,8 @@ def take_step(
   with phases.phase('update'):
     each = updating.wait(device_numbers)
     incidents.note(experiment, workdir, step, batch, advantage, each)
-    return batch, updating.read(each, config, step)
+    sentinels.note_gap(experiment, step, each)
+    return batch, updating.read(each)
 
 
 def timed(

@@ -6,6 +6,7 @@ update   packed rows go through the model, the optimizer steps
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 
 import jax
 import ml_collections
@@ -170,36 +171,42 @@ def wait(
   ]
 
 
-def read(
-  device_numbers: list[dict[str, jax.Array]],
-  config: ml_collections.ConfigDict,
-  step: int,
-) -> dict[str, float]:
-  """Waits for the updates; means over them, the sums in COUNTED, an alarm.
+def read(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+  """Means over the updates of a step, and the sums in COUNTED.
 
   `logp_gap_max` is that of the first update that was not skipped: until then
   the parameters are those that sampled. A step without any update has no
   numbers. What is not finite in an update is not in the step either.
 
-  Raises:
-    FloatingPointError: sampler and trainer disagree on log-probabilities.
+  Args:
+    each: from `wait`.
   """
-  host = wait(device_numbers)
-  if not host:
+  if not each:
     return {}
-  numbers = {k: sum(d[k] for d in host) / len(host) for k in host[0]}
-  numbers |= {k: sum(d[k] for d in host) for k in COUNTED if k in host[0]}
-  numbers['logp_gap_max'] = gap = first_gap(host)
-  is_unknown = math.isnan(gap) and numbers['skipped'] == len(host)
-  if not (gap <= config.logp_gap_limit or is_unknown):
-    raise FloatingPointError(
-      f'sampler and trainer differ by {numbers["logp_gap_max"]:.1e} nats at '
-      f'step {step}; train.logp_gap_limit is {config.logp_gap_limit:.1e}'
-    )
+  numbers = {k: sum(d[k] for d in each) / len(each) for k in each[0]}
+  numbers |= {k: sum(d[k] for d in each) for k in COUNTED if k in each[0]}
+  numbers['logp_gap_max'] = first_gap(each)
   return numbers
 
 
-def first_gap(each: list[dict[str, float]]) -> float:
+def is_gap_within(each: Sequence[Mapping[str, float]], limit: float) -> bool:
+  """Whether sampler and trainer agree on the log-probabilities of a step.
+
+  Where all updates were skipped, and no gap is a number, nobody knows, and
+  the skipped updates have an alarm of their own.
+
+  Args:
+    each: from `wait`.
+    limit: `train.logp_gap_limit`, nats.
+  """
+  if not each:
+    return True
+  gap = first_gap(each)
+  is_unknown = math.isnan(gap) and all(d['skipped'] for d in each)
+  return gap <= limit or is_unknown
+
+
+def first_gap(each: Sequence[Mapping[str, float]]) -> float:
   """The gap of a step, while its parameters were those that sampled.
 
   Skipped updates change none. Theirs count as far as they are numbers; a

@@ -4,7 +4,7 @@ WORKDIR/config.json    {"verb": ..., "config": {...}}, written at the start;
                        a fork of a run has "forked_from" too, see forking.py
 WORKDIR/summary.json   the numbers of the finished run, stable keys
 
-WORKDIR/start.json is of `goodput.py`.
+WORKDIR/start.json is of `goodput.py`, WORKDIR/.lock of `locking.py`.
 """
 
 import json
@@ -19,6 +19,8 @@ from lrm_jax import configuration, errors, jsonl, storage
 
 # Keys that may change between two starts of one run.
 MUTABLE = ('steps', 'train.steps')
+# Keys that a refusal lists; of more it says how many.
+MOST_SHOWN = 20
 
 
 def open_run(
@@ -47,34 +49,65 @@ def open_run(
       to another verb or config. Nothing is written then.
   """
   workdir = storage.as_path(workdir)
+  old = check_run(workdir, config, verb, mutable)
+  record = {'verb': verb, 'config': configuration.to_dict(config)}
+  if old is not None and 'forked_from' in old:
+    forked_from = old['forked_from']
+  if forked_from is not None:
+    record['forked_from'] = forked_from
+  try:
+    storage.make_folder(workdir)
+  except OSError as error:
+    cure = errors.cure(error, 'give a folder where you may write')
+    raise errors.UserError(
+      f"--workdir='{workdir}' cannot be written ({error.strerror}); {cure}"
+    ) from error
+  jsonl.write_json(workdir / 'config.json', record)
+  return old is not None
+
+
+def check_run(
+  workdir: storage.Path,
+  config: config_dict.ConfigDict,
+  verb: str,
+  mutable: Sequence[str] = MUTABLE,
+) -> dict[str, Any] | None:
+  """Whether a run may have a folder; changes nothing there.
+
+  Args:
+    workdir: see `open_run`, which asks this too.
+    config: likewise.
+    verb: likewise.
+    mutable: likewise.
+
+  Returns:
+    The record of the run that is there; None where there is none.
+
+  Raises:
+    UserError: it is a file, or of another verb or config.
+  """
   path = workdir / 'config.json'
   with storage.explained(workdir):
     if workdir.exists() and not workdir.is_dir():
       raise errors.UserError(
         f"--workdir='{workdir}' is a file; give a new or existing folder"
       )
-    resumed = path.exists()
+    if not path.exists():
+      return None
+  old = read_record(path)
   record = {'verb': verb, 'config': configuration.to_dict(config)}
-  if forked_from is not None:
-    record['forked_from'] = forked_from
-  if resumed:
-    old = read_record(path)
-    _check_same(old, record, workdir, mutable)
-    if 'forked_from' in old:
-      record['forked_from'] = old['forked_from']
-  try:
-    storage.make_folder(workdir)
-  except OSError as error:
-    raise errors.UserError(
-      f"--workdir='{workdir}' cannot be written ({error.strerror}); "
-      'give a folder where you may write'
-    ) from error
-  jsonl.write_json(path, record)
-  return resumed
+  _check_same(old, record, workdir, mutable)
+  return old
 
 
-def read_record(path: storage.Path) -> dict[str, Any]:
+def read_record(
+  path: storage.Path, cure: str = 'choose another --workdir'
+) -> dict[str, Any]:
   """The {'verb', 'config'} of a run, and 'forked_from' where it is a fork.
+
+  Args:
+    path: its config.json.
+    cure: what to do where it is none.
 
   Raises:
     UserError: the file was not written by `open_run`.
@@ -85,8 +118,7 @@ def read_record(path: storage.Path) -> dict[str, Any]:
     record = None
   if not is_record(record):
     raise errors.UserError(
-      f"'{path}' was not written by lrm train or lrm sft; "
-      'choose another --workdir'
+      f"'{path}' was not written by lrm train or lrm sft; {cure}"
     )
   return record
 
@@ -125,7 +157,7 @@ def _check_same(
   workdir: storage.Path,
   mutable: Sequence[str],
 ) -> None:
-  """Raises a UserError that names up to three keys that differ."""
+  """Raises a UserError that names the keys that differ."""
   if old['verb'] != new['verb']:
     raise errors.UserError(
       f"--workdir='{workdir}' holds a run of lrm {old['verb']}, not of "
@@ -144,7 +176,7 @@ def _check_same(
 def describe_changes(
   old: Mapping[str, Any], new: Mapping[str, Any], mutable: Sequence[str]
 ) -> str:
-  """Names up to three keys whose values differ, but for `mutable` ones.
+  """Names the keys whose values differ, but for `mutable` ones.
 
   Args:
     old: a config as JSON has it.
@@ -152,7 +184,8 @@ def describe_changes(
     mutable: names of keys and of groups.
 
   Returns:
-    'a.b (was 1, now 2), ... and 2 more'; '' where there is no difference.
+    'a.b (was 1, now 2), ... and 2 more', after `MOST_SHOWN` of them; '' where
+    there is no difference.
   """
   keys = [
     key
@@ -166,10 +199,10 @@ def describe_changes(
 
   shown = ', '.join(
     f'{key} (was {value(flat_old, key)}, now {value(flat_new, key)})'
-    for key in keys[:3]
+    for key in keys[:MOST_SHOWN]
   )
-  more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-  return shown + more
+  more = len(keys) - MOST_SHOWN
+  return shown + (f' and {more} more' if more > 0 else '')
 
 
 def _finite(value: Any) -> Any:

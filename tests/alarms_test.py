@@ -6,7 +6,7 @@ import ml_collections
 import pytest
 
 from configs import default
-from lrm_jax import alarms
+from lrm_jax import alarms, errors
 from lrm_jax.errors import UserError
 
 LIMITS = default.get_config().sentinels.to_dict()
@@ -97,3 +97,11 @@ def test_sentinels_that_cannot_be(changes, words):
   alarms.check(ml_collections.ConfigDict(LIMITS))
   with pytest.raises(UserError, match=words):
     alarms.check(ml_collections.ConfigDict(LIMITS | changes))
+
+
+def test_reasons_are_told_once_and_together():
+  found = alarms.Alarms()
+  assert alarms.joined(found) is None
+  found.reasons = [errors.CheckFailed('a 1'), errors.CheckFailed('b 2')]
+  assert alarms.joined(found) == 'a 1; b 2'
+  assert alarms.joined(found) is None

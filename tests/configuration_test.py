@@ -9,6 +9,7 @@ import types
 import pytest
 from ml_collections import config_dict
 
+from configs import default as default_config
 from lrm_jax import configuration, errors
 
 _DEFAULT = """
@@ -107,6 +108,23 @@ def test_unknown_key_names_the_nearest(default):
   )
   assert 'train.steps' in _message(default, 'config.steps=3')
   assert 'nearest' not in _message(default, 'config.zzzzqq=3')
+
+
+@pytest.mark.parametrize(
+  ('word', 'name'),
+  [
+    ('train.lrate', 'optimizer.learning_rate'),
+    ('lr', 'optimizer.learning_rate'),
+    ('optimizer.wd', 'optimizer.weight_decay'),
+    ('train.temp', 'train.temperature'),
+    ('train.maxtok', 'train.max_tokens'),
+    ('train.stepz', 'train.steps'),
+  ],
+)
+def test_short_forms_find_their_names(word, name):
+  known = configuration.flatten(default_config.get_config())
+  assert name in known
+  assert configuration.nearest(word, known).startswith(f'; nearest: {name}')
 
 
 def test_a_group_is_not_a_key(default):
@@ -214,7 +232,7 @@ def test_user_error_of_the_file_passes_unchanged(tmp_path):
 
 def test_files_that_are_no_config(tmp_path):
   assert 'does not exist' in _message(tmp_path / 'nothing.py')
-  assert 'does not exist' in _message(tmp_path)
+  assert 'is a folder; give the path of a Python file' in _message(tmp_path)
   empty = _write(tmp_path, 'empty.py', '')
   assert 'defines no get_config()' in _message(empty)
   other = _write(tmp_path, 'other.py', 'def get_config():\n  return {}\n')

@@ -21,9 +21,14 @@ def test_a_difference_is_named(tmp_path):
   for folder, text in ((one, b'a'), (other, b'b')):
     (folder / 'rollouts').mkdir(parents=True)
     (folder / 'rollouts' / 'step_000001.jsonl.gz').write_bytes(text)
+  # The lock says who was last; of what a kill left there is no such word.
+  (one / '.lock').write_bytes(b'1')
+  (other / '.lock').write_bytes(b'2')
+  (other / '.config.json.7.part').write_bytes(b'')
   (one / 'model').mkdir()
   (one / 'model' / 'config.json').write_bytes(b'')
   assert comparison.files(one, other) == [
+    '.config.json.7.part: only in one of both',
     'model/config.json: only in one of both',
     'rollouts/step_000001.jsonl.gz: other bytes',
   ]

@@ -229,12 +229,15 @@ def test_another_model_or_optimizer_is_refused(source, tmp_path, changes, word):
     ('sft', 'is a run of lrm sft; give one of lrm train'),
     ('checkpoints/3', 'no checkpoint of step 3; allowed: 2, 4'),
     ('empty', 'no checkpoint yet'),
+    ('a/model', 'was not written by .*; give --fork-from a folder of a run of'),
   ],
 )
 def test_what_is_no_run_is_refused(source, tmp_path, text, words):
   for name, verb in (('sft', 'sft'), ('empty', 'train')):
     run_folder.open_run(tmp_path / name, load(), verb)
-  place = source[0] if '/' in text else tmp_path
+  (tmp_path / 'a' / 'model').mkdir(parents=True)
+  (tmp_path / 'a' / 'model' / 'config.json').write_text('{}')
+  place = source[0] if text == 'checkpoints/3' else tmp_path
   with pytest.raises(UserError, match=words) as info:
     forking.origin(tmp_path / 'fork', str(place / text), load())
   assert '\n' not in str(info.value)

@@ -1,4 +1,4 @@
-"""A disk that fills up at any point of a run: one line, and nothing is lost.
+"""A disk that fills up, or can only be read: one line, and nothing is lost.
 
 The run is on a file system of a few megabytes, and another file takes up so
 much of it that the run can write the given number of bytes.
@@ -8,11 +8,15 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import sys
+import types
 
 import pytest
 
 from experiments.faults import comparison
+from lrm_jax import metrics
 from tests.train_test import CONFIG, flags, lrm
 
 SIZES = {
@@ -84,28 +88,108 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
 
 
 @pytest.mark.slow
-def test_a_disk_that_can_only_be_read_ends_in_one_line(
-  small, undisturbed, capfd, monkeypatch
-):
-  """It is found so between two steps."""
-  from lrm_jax import metrics
+def test_a_process_on_a_full_disk_writes_no_traceback(small):
+  """Nor do the threads that write the arrays."""
+  leave(small, 65_536)
+  words = [f'--config={CONFIG}', f'--workdir={small / "run"}', *flags(**SIZES)]
+  done = subprocess.run(
+    [sys.executable, '-m', 'lrm_jax.main', 'train', *words],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert 'could not be written to' in done.stderr
+  assert 'Traceback' not in done.stderr and 'ignored' not in done.stderr
 
+
+# --- A file system that can only be read ---
+
+
+def at_step(monkeypatch, step, act):
+  """Lets something happen when a step has been shown."""
   shown = metrics.Progress.update
 
   def update(self, done, fields):
     shown(self, done, fields)
-    if done == 2 and self._description == 'train':
-      again = ['mount', '-o', 'remount,ro', str(small)]
-      # Files that are open for writing forbid it; then no room is left.
-      if subprocess.run(again, capture_output=True, check=False).returncode:
-        leave(small, 0)
+    if done == step and self._description == 'train':
+      act()
 
+  monkeypatch.setattr(metrics.Progress, 'update', update)
+
+
+def assert_one_line(written):
+  (line,) = [x for x in written.splitlines() if x.startswith('lrm: error: ')]
+  assert 'Read-only file system' in line
+  assert '.part' not in line and 'Traceback' not in written
+  return line
+
+
+@pytest.mark.slow
+def test_a_run_on_a_disk_that_can_only_be_read_by_now(
+  small, undisturbed, capfd, monkeypatch
+):
+  """It was stopped after two steps, and then somebody mounted it so."""
   with monkeypatch.context() as patch:
-    patch.setattr(metrics.Progress, 'update', update)
-    assert start(small / 'run') == 2
-  written = capfd.readouterr().err
-  assert 'lrm: error: ' in written and 'Traceback' not in written
+    at_step(patch, 2, lambda: signal.raise_signal(signal.SIGTERM))
+    assert start(small / 'run') == 0
+  assert 'resumable at step 2' in capfd.readouterr().err
+  subprocess.run(['mount', '-o', 'remount,ro', str(small)], check=True)
+  assert start(small / 'run') == 2
+  line = assert_one_line(capfd.readouterr().err)
+  assert f"--workdir='{small / 'run'}' cannot be written" in line
+  assert 'mount that file system for writing again' in line
   subprocess.run(['mount', '-o', 'remount,rw', str(small)], check=True)
-  (small / 'filler').unlink(missing_ok=True)
   assert start(small / 'run') == 0
   assert comparison.differences(undisturbed, small / 'run') == []
+
+
+@pytest.fixture
+def failing(tmp_path):
+  """An ext4 in a file: `mount` and `fail`, as the kernel does of itself."""
+  image, folder = tmp_path / 'image', tmp_path / 'failing'
+  folder.mkdir()
+  with image.open('wb') as file:
+    file.truncate(80 << 20)
+
+  def ask(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True)
+
+  def mount():
+    ask('mount', '-o', 'loop,errors=remount-ro', str(image), str(folder))
+
+  def fail():
+    # What is not on the disk yet would be lost with the power, too.
+    ask('sync', '--file-system', str(folder))
+    device = ask('findmnt', '-no', 'SOURCE', str(folder)).stdout.strip()
+    name = pathlib.Path(device).name
+    pathlib.Path(f'/sys/fs/ext4/{name}/trigger_fs_error').write_text('1')
+
+  def mend():
+    ask('umount', str(folder))
+    # 1: it has found errors, and mended them.
+    words = ['e2fsck', '-fy', str(image)]
+    assert subprocess.run(words, capture_output=True).returncode <= 1
+    mount()
+
+  try:
+    ask('mkfs.ext4', '-q', '-F', str(image))
+    mount()
+  except (OSError, subprocess.CalledProcessError):
+    pytest.skip('may not mount a file system')
+  yield types.SimpleNamespace(folder=folder, fail=fail, mend=mend)
+  subprocess.run(['umount', '--lazy', str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_the_kernel_makes_read_only_underway(
+  failing, undisturbed, capfd, monkeypatch
+):
+  """With files open: so it does where a device fails."""
+  workdir = failing.folder / 'run'
+  with monkeypatch.context() as patch:
+    at_step(patch, 2, failing.fail)
+    assert start(workdir) == 2
+  assert_one_line(capfd.readouterr().err)
+  failing.mend()
+  assert start(workdir) == 0
+  assert comparison.differences(undisturbed, workdir) == []

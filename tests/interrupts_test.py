@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from lrm_jax import interrupts
+from lrm_jax import interrupts, main
 from lrm_jax.errors import Stopped
 from lrm_jax.interrupts import SIGNALS, Interrupts
+from tests import sft_test, train_test
 
 
 @pytest.fixture
@@ -94,3 +95,99 @@ with Interrupts():
     process.send_signal(second)
     assert process.wait(20) == 128 + second
     assert process.stdout.read() == ''
+
+
+def test_one_context_within_another(received, capsys):
+  """What the outer one noted holds in the inner one, and the next is second."""
+  with Interrupts() as outer:
+    signal.raise_signal(signal.SIGTERM)
+    with Interrupts() as inner:
+      assert interrupts.is_requested()
+      with pytest.raises(Stopped):
+        interrupts.check()
+    assert outer.requested and not inner.requested
+  with Interrupts() as outer:
+    with interrupts.of_run() as inner:
+      signal.raise_signal(signal.SIGTERM)
+    assert inner.requested and not outer.requested
+  assert not interrupts.is_requested()
+  assert received == []
+
+
+# --- While it is loading ---
+
+START = """
+import os, signal, sys
+from lrm_jax import main
+
+class Finder:
+  # Nobody but the signal's handler is in time before this import.
+  def find_spec(self, name, *_):
+    if name == 'jax' and sys.argv[1] == 'import':
+      sys.meta_path.remove(self)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+def at(module, name):
+  whole = getattr(module, name)
+  def call(*args, **keywords):
+    result = whole(*args, **keywords)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return result
+  setattr(module, name, call)
+
+assert 'jax' not in sys.modules
+sys.meta_path.insert(0, Finder())
+if sys.argv[1] == 'build':
+  from lrm_jax import experiment
+  at(experiment, 'build')
+if sys.argv[1] == 'restore':
+  from lrm_jax import resuming, sft_resuming
+  at(resuming, 'restore')
+  at(sft_resuming, 'restore')
+sys.exit(main.main(['lrm', *sys.argv[2:]]))
+"""
+
+
+def load(place, *words):
+  """Starts a run that is told to stop at a place; (code, lines of errors)."""
+  done = subprocess.run(
+    [sys.executable, '-c', START.lstrip(), place, *map(str, words)],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+  )
+  return done.returncode, done.stderr.splitlines()
+
+
+def stopped_at(step):
+  return [
+    'lrm: stopping and saving; once more to stop at once',
+    f'lrm: stopped; resumable at step {step}: give the same command again',
+  ]
+
+
+@pytest.mark.parametrize('place', ['import', 'build', 'restore'])
+def test_a_run_that_is_loading(place, tmp_path):
+  workdir = tmp_path / 'run'
+  words = [
+    *('train', f'--config={train_test.CONFIG}', f'--workdir={workdir}'),
+    *train_test.flags(train__steps=1, eval__problems=2),
+  ]
+  assert load(place, *words) == (0, stopped_at(0))
+  assert not (workdir / 'metrics.jsonl').exists()
+  assert workdir.exists() == (place == 'restore')
+
+
+@pytest.mark.parametrize('place', ['import', 'restore'])
+def test_a_supervised_run_that_is_loading(place, tmp_path):
+  """Before its first step, and with a checkpoint."""
+  keys = sft_test.SMALL | sft_test.NEW_MODEL
+  words = [
+    *('sft', f'--config={sft_test.CONFIG}', f'--workdir={tmp_path}'),
+    *(f'--config.{key}={value}' for key, value in keys.items()),
+  ]
+  assert load(place, *words) == (0, stopped_at(0))
+  assert main.main(['lrm', *words]) == 0
+  before = (tmp_path / 'metrics.jsonl').read_bytes()
+  assert load(place, *words) == (0, stopped_at(5))
+  assert (tmp_path / 'metrics.jsonl').read_bytes() == before

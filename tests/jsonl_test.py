@@ -1,9 +1,11 @@
 """JSON Lines: errors that name the line, files that are whole or absent."""
 
+import errno
 import gzip
 import json
 import math
 import os
+import pathlib
 
 import pytest
 
@@ -116,3 +118,29 @@ def test_places_that_cannot_be_written(tmp_path):
     jsonl.write_json(tmp_path / 'absent' / 'x.json', {})
   with pytest.raises(UserError, match='cannot be written'):
     jsonl.write_json(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+  ('number', 'cure'),
+  [
+    (errno.EROFS, 'mount that file system for writing again, or give another'),
+    (errno.ENOSPC, 'make room there'),
+    (errno.EACCES, 'give a place with room in an existing folder where you'),
+  ],
+)
+def test_a_file_that_cannot_be_written_is_named_with_its_cure(
+  number, cure, tmp_path, monkeypatch
+):
+  """Itself, and not the hidden one that would have taken its place."""
+
+  def refuse(*_, **__):
+    raise OSError(number, os.strerror(number), '.x.json.1.part')
+
+  monkeypatch.setattr(pathlib.Path, 'open', refuse)
+  monkeypatch.setattr(pathlib.Path, 'unlink', refuse)
+  with pytest.raises(UserError) as info:
+    jsonl.write_json(tmp_path / 'x.json', {})
+  why = os.strerror(number)
+  assert str(info.value).startswith(
+    f'{tmp_path / "x.json"}: cannot be written ({why}); {cure}'
+  )

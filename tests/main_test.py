@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from absl import flags
 
 import lrm_jax
-from lrm_jax import errors, main, storage
+from lrm_jax import configuration, errors, main, storage
 
 _CONFIG = """
 from ml_collections import config_dict
@@ -213,8 +214,11 @@ def test_no_room_is_one_line_and_2(code, monkeypatch, capsys):
   number = getattr(errno, code)
   why = os.strerror(number)
   _raising(monkeypatch, OSError(number, why, 'runs/a/metrics.jsonl'))
+  cure = 'make room'
+  if code == 'EROFS':
+    cure = 'mount that file system for writing again'
   assert _fails(capsys, 'eval') == (
-    f"lrm: error: 'runs/a/metrics.jsonl' cannot be written ({why}); make room, "
+    f"lrm: error: 'runs/a/metrics.jsonl' cannot be written ({why}); {cure}, "
     'and give the same command again: a run goes on from its last checkpoint\n'
   )
   _raising(monkeypatch, OSError(number, why))
@@ -245,6 +249,37 @@ def test_a_stopped_run_is_one_line_and_0(monkeypatch, capsys):
   assert capsys.readouterr().err == 'lrm: stopped; resumable at step 3\n'
   monkeypatch.setenv('LRM_STOP_CODE', '75')
   assert main.main(['lrm', 'eval']) == 75
+
+
+@pytest.mark.parametrize('text', ['abc', '', '256', '-1', '1.5', '٣'])
+def test_a_stop_code_that_is_none_is_refused_at_the_start(
+  text, calls, config_file, monkeypatch, capsys
+):
+  monkeypatch.setenv('LRM_STOP_CODE', text)
+  words = [f'--config={config_file}', '--workdir=new']
+  error = _fails(capsys, 'train', *words)
+  assert f'LRM_STOP_CODE={text!r} is no exit code; give a number from' in error
+  assert calls == []
+  monkeypatch.setenv('LRM_STOP_CODE', '255')
+  assert main.main(['lrm', 'train', *words]) == 0
+
+
+def test_signals_are_noted_before_the_recipe_is_imported(
+  calls, config_file, monkeypatch
+):
+  noted = []
+  load = configuration.load
+
+  def loading(*args):
+    noted.append(signal.getsignal(signal.SIGTERM))
+    return load(*args)
+
+  before = signal.getsignal(signal.SIGTERM)
+  monkeypatch.setattr(configuration, 'load', loading)
+  words = [f'--config={config_file}', '--workdir=new']
+  assert main.main(['lrm', 'train', *words]) == 0
+  assert noted != [before] and len(calls) == 1
+  assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_bug_keeps_its_traceback(monkeypatch):

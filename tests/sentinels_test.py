@@ -101,6 +101,30 @@ def test_a_trainer_that_differs_ends_the_run(grader, programs, tmp_path):
   assert rows[1]['replay_gap'] == pytest.approx(0.25, abs=1e-3)
 
 
+def test_a_gap_in_a_step_ends_the_run_and_saves_it(grader, programs, tmp_path):
+  """In one line, as the replay's; the same command with more room goes on."""
+  update = programs.update
+
+  def apart(*args):
+    is_second = int(args[0].step) == 1
+    state, values = update(*args)
+    return state, values | {'logp_gap_max': 0.5 if is_second else 1e-5}
+
+  off = dataclasses.replace(programs, update=apart)
+  apart.start = lambda *args: None
+  rows, reason = incidents_test.advance(build(grader, off), tmp_path)
+  assert len(rows) == 2 and rows[1]['logp_gap_max'] == 0.5
+  told = (
+    'logp_gap_max 5.0e-01 > train.logp_gap_limit=0.001 at step 2: sampler and '
+    'trainer differ on what was sampled; look at what changed in model, '
+    'sampler or devices'
+  )
+  assert reason == f'{told}; saved step 2'
+  again = build(grader, programs)
+  rows, reason = incidents_test.advance(again, tmp_path)
+  assert len(rows) == 3 and reason is None
+
+
 def test_an_alarm_ends_the_run_and_is_remembered(grader, programs, tmp_path):
   limit = {'sentinels__entropy_max': 1e-6}
   built = build(grader, programs, sentinels__patience=2, **limit)

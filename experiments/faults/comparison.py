@@ -16,6 +16,8 @@ TIMED = ('seconds', 'per_second', 'mfu', 'goodput', 'compil')
 # Bytes of metrics.jsonl, which has those numbers in it; and what `crash.py`
 # gives each run another value of, as any two starts of a run may have.
 OTHERS = ('bytes', 'checkpoint_every', 'previous')
+# Who had a folder last; it stays, and is another process's in every start.
+LOCK = '.lock'
 
 
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
@@ -49,6 +51,7 @@ def _names(workdir: pathlib.Path) -> set[str]:
     str(path.relative_to(workdir))
     for pattern in ('rollouts/*', 'model/*', 'incidents/*', '.*')
     for path in workdir.glob(pattern)
+    if path.name != LOCK
   }
 
 

@@ -35,10 +35,9 @@ def marked(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
   return call
 
 
-def main() -> int:
-  """Runs the command line."""
+def install() -> None:
+  """Marks the phases; the imports take their time."""
   mark('load')
-  from lrm_jax import main as command
   from lrm_jax import phases, policy, resuming
   from lrm_jax.checkpoints import state
   from lrm_jax.evaluation import run_evaluation
@@ -50,6 +49,20 @@ def main() -> int:
   policy.export = marked('export', policy.export)
   runs = state.RunCheckpoints
   runs._publish = marked('publish', runs._publish)
+
+
+def main() -> int:
+  """Runs the command line."""
+  from lrm_jax import main as command
+
+  run_recipe = command._run_recipe
+
+  def run(name, args):
+    # Not before: the command notes signals by now, and loads nothing earlier.
+    install()
+    run_recipe(name, args)
+
+  command._run_recipe = run
   return command.main(['lrm', *sys.argv[1:]])
 
 

@@ -67,7 +67,7 @@ def fault(folder: storage.Path) -> str | None:
   try:
     files = read(folder)['files']
   except FileNotFoundError:
-    return f'no {NAME}, so it was never published'
+    return f'no {NAME}: its save did not come to its end'
   except (OSError, ValueError, RecursionError):
     return f'{NAME}: not as it was written'
   found = sizes(folder)

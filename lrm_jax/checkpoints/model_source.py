@@ -109,7 +109,9 @@ def _is_run(directory: pathlib.Path) -> bool:
 
 
 def _of_run(directory: pathlib.Path, step: int | None) -> Source:
-  record = workdir.read_record(directory / 'config.json')
+  record = workdir.read_record(
+    directory / 'config.json', 'give the folder of another run or of a model'
+  )
   model = _model(directory, record['config'])
   if model['path'] is None:
     origin, config = directory / 'tokenizer', _new(directory, model['new'])

@@ -38,15 +38,28 @@ class Found(NamedTuple):
 
 
 def steps(folder: storage.Path) -> list[int]:
-  """All steps that orbax has committed, in order; published or not."""
+  """All steps that orbax has committed, in order; published or not.
+
+  Raises:
+    UserError: it is a file.
+  """
   storage.refresh(folder)
-  if not folder.exists():
+  if not _is_folder(folder):
     return []
   return sorted(
     int(path.name)
     for path in folder.iterdir()
     if path.name.isdecimal() and not _is_half_written(path)
   )
+
+
+def newest(folder: storage.Path) -> int | None:
+  """The newest step that was published; not verified, and nothing changes."""
+  for step in reversed(steps(folder)):
+    path = folder / str(step)
+    if (path / manifests.NAME).exists() or _is_of_earlier_version(path):
+      return step
+  return None
 
 
 def search(folder: storage.Path) -> Found:
@@ -74,9 +87,10 @@ def fault(path: storage.Path) -> str | None:
 def recover(folder: storage.Path) -> int | None:
   """The step to go on from; None where nothing was ever published.
 
-  Removes what a killed save or removal has left. Names each damaged step on
-  stderr, in one line, and sets it aside, so that it can be saved again: as
-  `damaged-STEP`, or, until the next time, as `unpublished-STEP`.
+  Removes what a killed save or removal has left. Names each step that cannot be
+  used on stderr, in one line, and sets it aside, so that it can be saved again:
+  a damaged one as `damaged-STEP`, for good, and one that was never published,
+  until the next time, as `unpublished-STEP`.
 
   Raises:
     UserError: all are damaged. They stay as they are.
@@ -90,9 +104,15 @@ def recover(folder: storage.Path) -> int | None:
     _forget(folder, _UNPUBLISHED)
   for step, what in found.faults.items():
     then = 'beginning again' if found.step is None else f'using {found.step}'
-    _say(f'checkpoint {step} is damaged ({what}); {then}')
-    has_manifest = (folder / str(step) / manifests.NAME).exists()
-    _set_aside(folder, step, _DAMAGED if has_manifest else _UNPUBLISHED)
+    if (folder / str(step) / manifests.NAME).exists():
+      kept = _set_aside(folder, step, _DAMAGED)
+      _say(
+        f'checkpoint {step} is damaged ({what}); {then}; it is kept as '
+        f'{kept.name}, which may be deleted'
+      )
+    else:
+      _set_aside(folder, step, _UNPUBLISHED)
+      _say(f'checkpoint {step} is unfinished ({what}); {then}')
   if found.step is not None and not found.is_verified:
     _say(
       f'checkpoint {found.step} has no {manifests.NAME}: an earlier version '
@@ -191,9 +211,19 @@ def _is_half_written(path: storage.Path) -> bool:
   return not is_committed
 
 
+def _is_folder(folder: storage.Path) -> bool:
+  """Whether it is there."""
+  if folder.exists() and not folder.is_dir():
+    raise errors.UserError(
+      f"'{folder}' is a file; checkpoints are kept in a folder of this name: "
+      'remove the file, or choose another --workdir'
+    )
+  return folder.exists()
+
+
 def _clean(folder: storage.Path) -> None:
   storage.refresh(folder)
-  if not folder.exists():
+  if not _is_folder(folder):
     return
   for path in list(folder.iterdir()):
     if (
@@ -210,12 +240,13 @@ def _forget(folder: storage.Path, prefix: str) -> None:
       storage.remove_folder(path)
 
 
-def _set_aside(folder: storage.Path, step: int, prefix: str) -> None:
+def _set_aside(folder: storage.Path, step: int, prefix: str) -> storage.Path:
   number, target = 1, folder / f'{prefix}{step}'
   while target.exists():
     number += 1
     target = folder / f'{prefix}{step}.{number}'
   storage.move_folder(folder / str(step), target)
+  return target
 
 
 def _say(text: str) -> None:

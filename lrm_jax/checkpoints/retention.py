@@ -22,9 +22,11 @@ def retained(
   """
   ordered = sorted(set(steps))
   rated = [
-    (score, step)
+    (scores[step], step)
     for step in ordered
-    if (score := scores.get(step)) is not None and not math.isnan(score)
+    if step in scores
+    and scores[step] is not None
+    and not math.isnan(scores[step])
   ]
   highest = sorted(rated, reverse=True)[:best]
   return {*ordered[-newest:], *(step for _, step in highest)}

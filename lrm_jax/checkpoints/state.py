@@ -21,8 +21,9 @@ import copy
 import logging
 import os
 import re
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -114,6 +115,10 @@ class StoredCheckpoints:
 class RunCheckpoints(StoredCheckpoints):
   """The checkpoints of a run that goes on: it reads them and adds to them.
 
+  A context manager, which is left when everything is published: a process that
+  ends before then loses what it was saving. Of two errors the one that ends the
+  run is raised, and that of a save is said in one line on stderr.
+
   Args:
     workdir: of the run. What a killed start has left there is cleaned up.
     keep: the newest steps that stay.
@@ -132,6 +137,9 @@ class RunCheckpoints(StoredCheckpoints):
     best_metric: str = '',
   ):
     _ORBAX_LOGGER.addFilter(_is_news)  # Once, however often it is added.
+    if not _previous_hooks:
+      _previous_hooks.append(sys.unraisablehook)
+      sys.unraisablehook = _unraisable
     folder = folder_of(workdir)
     self._published = distributed.from_main(lambda: recovery.recover(folder))
     super().__init__(workdir, create=True)
@@ -139,6 +147,19 @@ class RunCheckpoints(StoredCheckpoints):
     self._begun = self._published
     self._publisher: threading.Thread | None = None
     self._failure: Exception | None = None
+    self._is_closed = False
+
+  def __enter__(self) -> 'RunCheckpoints':
+    return self
+
+  def __exit__(self, kind, error, traceback) -> None:
+    if error is None:
+      self.close()
+      return
+    try:
+      self.close()
+    except Exception as failure:  # Whatever it is, the run's own error wins.
+      print(f'lrm: {errors.one_line(failure)}', file=sys.stderr, flush=True)
 
   def latest_step(self) -> int | None:
     """The newest step that is published and whole, None where there is none."""
@@ -199,7 +220,13 @@ class RunCheckpoints(StoredCheckpoints):
     self.check()
 
   def close(self) -> None:
-    """Waits until everything is published; raises as `check` does."""
+    """Waits until everything is published; raises as `check` does.
+
+    Once; later calls do nothing.
+    """
+    if self._is_closed:
+      return
+    self._is_closed = True
     self.wait()
     super().close()
 
@@ -226,7 +253,8 @@ class RunCheckpoints(StoredCheckpoints):
         found = manifests.read(self._folder / str(step))['metrics']
       except (OSError, ValueError):
         continue  # Of an earlier version, or damaged since: it has no score.
-      scores[step] = found.get(self._best_metric)
+      if self._best_metric in found:
+        scores[step] = found[self._best_metric]
     stay = retention.retained(steps, scores, self._keep, self._best)
     for step in steps:
       if step not in stay:
@@ -269,6 +297,20 @@ def _reason(error: Exception) -> str:
 def _is_news(record: logging.LogRecord) -> bool:
   """Not what orbax says of errors: `check` raises them, in one line."""
   return record.levelno < logging.ERROR or 'orbax' not in record.pathname
+
+
+# Who was told of exceptions that nobody can catch.
+_previous_hooks: list[Callable[[Any], None]] = []
+
+
+def _unraisable(found: Any) -> None:
+  """Drops what the other writes of a failed save say, each with a traceback.
+
+  They end when the loop that had waited for them is closed. The first one's
+  error was caught, and `check` raises it.
+  """
+  if str(found.exc_value) != 'Event loop is closed':
+    _previous_hooks[0](found)
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """Where a verb writes, checked before it works."""
 
 import os
+import tempfile
 
 from lrm_jax import storage
 from lrm_jax.errors import UserError
@@ -30,8 +31,8 @@ def check_writable(flag: str, folder: storage.Path) -> None:
 
   Args:
     flag: for the message, such as "--workdir='runs/a'".
-    folder: it may exist or not; nothing is made. In a bucket, a file is
-      written and removed.
+    folder: it may exist or not; nothing is made but a file, in the nearest
+      folder that exists or in the bucket, which is removed at once.
 
   Raises:
     UserError: the nearest folder that exists is none, or not writable; or the
@@ -40,8 +41,11 @@ def check_writable(flag: str, folder: storage.Path) -> None:
   if storage.is_remote(folder):
     return storage.check_writable(folder)
   existing = next(filter(os.path.exists, (folder, *folder.absolute().parents)))
-  if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+  try:
+    # Rights say too little: root has all of them, also where nobody can write.
+    tempfile.TemporaryFile(dir=existing).close()
+  except OSError as error:
     raise UserError(
-      f"{flag}: '{existing}' is no folder in which you may write; choose "
-      'another place'
-    )
+      f"{flag}: '{existing}' is no folder in which you may write "
+      f'({error.strerror}); choose another place'
+    ) from error

@@ -197,7 +197,8 @@ def test_a_damaged_one_in_a_bucket_is_set_aside(store, address, capsys):
   part = name.split('/checkpoints/2/')[1]
   error = capsys.readouterr().err
   assert error == (
-    f'lrm: checkpoint 2 is damaged ({part}: 3 bytes short); using 1\n'
+    f'lrm: checkpoint 2 is damaged ({part}: 3 bytes short); using 1; it is '
+    'kept as damaged-2, which may be deleted\n'
   )
   moved = name.replace('/2/', '/damaged-2/')
   assert store.read(moved) == content[:-3] and name not in store.names()

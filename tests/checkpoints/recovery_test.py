@@ -70,7 +70,7 @@ def lose(folder):
 
 def lose_manifest(folder):
   (folder / manifests.NAME).unlink()
-  return 'no manifest.json, so it was never published'
+  return 'no manifest.json: its save did not come to its end'
 
 
 def garble_manifest(folder):
@@ -92,7 +92,7 @@ def empty_manifest(folder):
 
 
 DAMAGES = (
-  *(shorten, lengthen, flip, lose, lose_manifest),
+  *(shorten, lengthen, flip, lose),
   *(garble_manifest, forge_manifest, empty_manifest),
 )
 
@@ -120,14 +120,26 @@ def test_a_damaged_one_is_named(run, capsys, damage):
   what = damage(run / 'checkpoints' / '40')
   assert_usable(run, 30)
   error = capsys.readouterr().err
-  assert error == f'lrm: checkpoint 40 is damaged ({what}); using 30\n'
+  assert error == (
+    f'lrm: checkpoint 40 is damaged ({what}); using 30; it is kept as '
+    'damaged-40, which may be deleted\n'
+  )
   # The step is done again.
   save(run, 40)
   assert_usable(run, 40)
 
 
+def test_an_unfinished_one_is_not_called_damaged(run, capsys):
+  what = lose_manifest(run / 'checkpoints' / '40')
+  assert_usable(run, 30)
+  error = capsys.readouterr().err
+  assert error == f'lrm: checkpoint 40 is unfinished ({what}); using 30\n'
+  save(run, 40)
+  assert_usable(run, 40)
+
+
 @pytest.mark.parametrize('damage', [shorten, flip, lose, garble_manifest])
-def test_a_damaged_one_is_set_aside(run, damage):
+def test_a_damaged_one_is_set_aside(run, capsys, damage):
   damage(run / 'checkpoints' / '40')
   assert_usable(run, 30)
   assert names(run) == ['20', '30', 'damaged-40']
@@ -135,7 +147,9 @@ def test_a_damaged_one_is_set_aside(run, damage):
   assert_usable(run, 40)
   assert names(run) == ['20', '30', '40', 'damaged-40']
   damage(run / 'checkpoints' / '40')
+  capsys.readouterr()
   assert_usable(run, 30)
+  assert 'kept as damaged-40.2, which may' in capsys.readouterr().err
   assert names(run) == ['20', '30', 'damaged-40', 'damaged-40.2']
 
 
@@ -153,7 +167,7 @@ def test_several_are_named_newest_first(run, capsys):
   assert_usable(run, 20)
   lines = capsys.readouterr().err.splitlines()
   assert [line.split()[2] for line in lines] == ['40', '30']
-  assert all(line.endswith('; using 20') for line in lines)
+  assert all('; using 20; it is kept as ' in line for line in lines)
 
 
 @pytest.mark.parametrize('damage', [flip, lose_manifest])
@@ -216,7 +230,7 @@ def test_a_step_that_was_not_published_does_not_count(run, monkeypatch, capsys):
   # Nothing was removed for its sake.
   assert names(run) == ['20', '30', '40', '50']
   assert_usable(run, 40)
-  assert 'checkpoint 50 is damaged (no manifest' in capsys.readouterr().err
+  assert 'checkpoint 50 is unfinished (no manifest' in capsys.readouterr().err
 
 
 def test_nor_does_the_first_one(tmp_path, monkeypatch, capsys):
@@ -238,7 +252,7 @@ def age(run, *steps):
   """Makes them what an earlier version wrote: no manifest, a plain host."""
   for step in steps:
     path = run / 'checkpoints' / str(step)
-    (path / manifests.NAME).unlink()
+    (path / manifests.NAME).unlink(missing_ok=True)
     (path / 'host' / 'metadata').write_text(json.dumps({'n': step}))
 
 
@@ -270,3 +284,25 @@ def test_a_search_sets_nothing_aside(run, capsys):
   assert found == recovery.Found(30, True, {40: what})
   assert names(run) == ['20', '30', '40']
   assert capsys.readouterr().err == ''
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+  (tmp_path / 'checkpoints').write_text('')
+  for look in (
+    lambda: RunCheckpoints(tmp_path, keep=1),
+    lambda: recovery.choose(tmp_path, None),
+    lambda: recovery.newest(tmp_path / 'checkpoints'),
+  ):
+    with pytest.raises(UserError, match="checkpoints' is a file; checkpoints "):
+      look()
+  assert (tmp_path / 'checkpoints').is_file()
+
+
+def test_the_newest_that_was_published(run):
+  lose_manifest(run / 'checkpoints' / '40')
+  before = names(run)
+  assert recovery.newest(run / 'checkpoints') == 30
+  age(run, 40)
+  assert recovery.newest(run / 'checkpoints') == 40
+  assert recovery.newest(run / 'no_such') is None
+  assert names(run) == before

@@ -103,6 +103,9 @@ def test_files_that_cannot_be(tmp_path):
     _run(tmp_path, target='.')
   with pytest.raises(UserError, match='is no folder in which you may write'):
     _run(tmp_path, target='in.jsonl/out.jsonl')
+  # A folder in which not even root may write.
+  with pytest.raises(UserError, match=r"'/proc' is no folder in which you may"):
+    _run(tmp_path, target='/proc/out.jsonl')
   with pytest.raises(UserError, match='timeout: received 0'):
     _run(tmp_path, '--timeout=0')
   assert [path.name for path in tmp_path.iterdir()] == ['in.jsonl']

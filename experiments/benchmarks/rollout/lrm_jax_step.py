@@ -89,7 +89,7 @@ def make(config: ml_collections.ConfigDict):
     batch = updating.score_spliced(experiment, batch)
     sampled = time.perf_counter()
     numbers, _ = updating.update(experiment, batch)
-    updating.read(numbers, config.train, done)
+    updating.wait(numbers)
     jax.block_until_ready(experiment.state)
     ended = time.perf_counter()
     return {
