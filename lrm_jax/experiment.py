@@ -24,7 +24,7 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
 from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.data import pass_rates, pipeline, sources
+from lrm_jax.data import fingerprints, pass_rates, pipeline, sources
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
@@ -48,7 +48,8 @@ class Experiment:
   `productive_seconds` (see `goodput.py`), `sampled_tokens` (all of the steps
   so far) and `alarms` change. `params` is the policy that `state` and `frozen`
   make: what samples, is evaluated and is exported. `weights` is the checksum of
-  what never changes, once `resuming.weights` was asked for it.
+  what never changes, once `resuming.weights` was asked for it; `contents` are
+  the digests of data and tokenizer, see `fingerprints.of_run`.
   """
 
   config: ml_collections.ConfigDict
@@ -73,6 +74,7 @@ class Experiment:
   sampled_tokens: int = 0
   weights: str | None = None
   alarms: Alarms = dataclasses.field(default_factory=Alarms)
+  contents: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
@@ -85,6 +87,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   train_problems, eval_problems = load_data(config)
   for problems in (train_problems, eval_problems):
     checks.check_prompts(config, tokenizer, problems)
+  contents = fingerprints.of_run(tokenizer, train_problems, eval_problems)
   train_problems, monitor_problems = split_monitor(
     config, recipe, train_problems
   )
@@ -132,6 +135,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
+    contents=contents,
   )
 
 
