@@ -84,13 +84,10 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   model, params, tokenizer = load_model(config, mesh)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
-  train_problems, eval_problems = load_data(config)
-  for problems in (train_problems, eval_problems):
+  data = load_data(config)
+  for problems in data:
     checks.check_prompts(config, tokenizer, problems)
-  contents = fingerprints.of_run(tokenizer, train_problems, eval_problems)
-  train_problems, monitor_problems = split_monitor(
-    config, recipe, train_problems
-  )
+  train_problems, monitor_problems = split_monitor(config, recipe, data[0])
   collector, eval_collector = make_collectors(
     config, model, tokenizer, grader, mesh
   )
@@ -116,7 +113,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       guards=guards.check(config.train.guards),
     ),
     eval_collector=eval_collector,
-    eval_problems=eval_problems,
+    eval_problems=data[1],
     stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
     programs=programs_lib.make_programs(
@@ -135,7 +132,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
-    contents=contents,
+    contents=fingerprints.of_run(tokenizer, *data),
   )
 
 
