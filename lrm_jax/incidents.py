@@ -189,8 +189,11 @@ def sample_rows(
       'kept': bool(batch.keep[b, g]),
       'not_finite': bad,
     }
+    numbers = {n: row[n] for n in ('reward', 'advantage')}
     row['logp'] = [None if x is None else _number(x) for x in row['logp']]
-    found.append(row | {n: _number(row[n]) for n in ('reward', 'advantage')})
+    found.append(
+      row | {n: None if x is None else _number(x) for n, x in numbers.items()}
+    )
   return found
 
 

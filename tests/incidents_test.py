@@ -53,8 +53,8 @@ def test_an_update_whose_result_is_not_finite():
   line = incidents.stop_line([made, skipped], 2, 'train.', config, 9, 'there')
   assert line == (
     '2 updates in a row skipped, the last at step 9: loss 0.25, grad_norm '
-    '0.25, and what the optimizer makes of them is not finite; train.max_skipped is '
-    '2; what they trained on is in there'
+    '0.25, and what the optimizer makes of them is not finite; '
+    'train.max_skipped is 2; what they trained on is in there'
   )
   assert [incidents._told(x)['not_finite'] for x in (made, skipped)] == [
     [],
