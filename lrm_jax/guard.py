@@ -9,8 +9,8 @@ array is written. Then XLA's branch writes the new state into the buffers of the
 old one, and what it computes is what it computed without a guard.
 
 For rules of numbers alone, such as Adam's, the price is one more reading of
-gradients and state. Muon's orthogonal matrices are made twice, one leaf at a
-time.
+gradients and state. Muon's orthogonal matrices are made twice, and on a mesh
+what is sent for them is sent twice.
 """
 
 from collections.abc import Callable
