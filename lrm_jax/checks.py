@@ -24,7 +24,7 @@ from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
 from lrm_jax.sampler.draw import COLDEST
-from lrm_jax.structs import Problem, Rollouts, TokenTerms
+from lrm_jax.structs import OF_PROBLEMS, Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
 # What a measure makes of no text; its keys are looked at all the same.
@@ -131,7 +131,6 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
     'sampler_logp': (1, 2, 1),
     'forced': (1, 2, 1),
   }
-  per_problem = ('prompt_length', 'cap', 'target', 'step', 'problem_index')
   kinds = {'correct': 'float32', 'sampler_logp': 'float32'}
   kinds |= dict.fromkeys(
     ('truncated', 'think_closed', 'answered', 'verified', 'forced'), 'bool'
@@ -139,7 +138,7 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
   fields = {}
   for field in dataclasses.fields(Rollouts):
     name = field.name
-    shape = (1,) if name in per_problem else (1, 2)
+    shape = (1,) if name in OF_PROBLEMS else (1, 2)
     fields[name] = jax.ShapeDtypeStruct(
       shapes[name] if name in shapes else shape,
       kinds[name] if name in kinds else 'int32',

@@ -32,8 +32,8 @@ def of_params(params: Any) -> str:
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   arrays = [leaf for _, leaf in leaves]
-  if any(_is_off_device(leaf) for leaf in arrays):
-    sums = [jax.device_get(_sums([_on_device(x)]))[0] for x in arrays]
+  if any(is_off_device(leaf) for leaf in arrays):
+    sums = [jax.device_get(_sums([on_device(x)]))[0] for x in arrays]
   else:
     sums = jax.device_get(_sums(arrays)) if arrays else []
   rows = [
@@ -48,7 +48,7 @@ def of_params(params: Any) -> str:
   return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 
 
-def _is_off_device(leaf: Any) -> bool:
+def is_off_device(leaf: Any) -> bool:
   """Whether programs cannot read it where it is."""
   if not isinstance(leaf, jax.Array):
     return False
@@ -56,8 +56,9 @@ def _is_off_device(leaf: Any) -> bool:
   return leaf.sharding.memory_kind not in (None, some.default_memory().kind)
 
 
-def _on_device(leaf: Any) -> Any:
-  if not _is_off_device(leaf):
+def on_device(leaf: Any) -> Any:
+  """The same array where programs can read it."""
+  if not is_off_device(leaf):
     return leaf
   return jax.device_put(leaf, leaf.sharding.with_memory_kind('device'))
 
@@ -65,10 +66,11 @@ def _on_device(leaf: Any) -> Any:
 @jax.jit
 def _sums(leaves: list[jax.Array]) -> jax.Array:
   """`[leaves, 2]` uint32: both sums of each."""
-  return jnp.stack([_pair(leaf) for leaf in leaves])
+  return jnp.stack([pair(leaf) for leaf in leaves])
 
 
-def _pair(leaf: jax.Array) -> jax.Array:
+def pair(leaf: jax.Array) -> jax.Array:
+  """Both sums of an array, `[2]` uint32; for programs that are traced."""
   if leaf.dtype == jnp.bool_:
     leaf = leaf.astype(jnp.uint8)
   width = jnp.dtype(f'uint{min(32, 8 * leaf.dtype.itemsize)}')

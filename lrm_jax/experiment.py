@@ -24,7 +24,7 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
 from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.data import pass_rates, pipeline, sources
+from lrm_jax.data import fingerprints, pass_rates, pipeline, sources
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
@@ -48,7 +48,8 @@ class Experiment:
   `productive_seconds` (see `goodput.py`), `sampled_tokens` (all of the steps
   so far) and `alarms` change. `params` is the policy that `state` and `frozen`
   make: what samples, is evaluated and is exported. `weights` is the checksum of
-  what never changes, once `resuming.weights` was asked for it.
+  what never changes, once `resuming.weights` was asked for it; `contents` are
+  the digests of data and tokenizer, see `fingerprints.of_run`.
   """
 
   config: ml_collections.ConfigDict
@@ -73,6 +74,7 @@ class Experiment:
   sampled_tokens: int = 0
   weights: str | None = None
   alarms: Alarms = dataclasses.field(default_factory=Alarms)
+  contents: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
@@ -82,12 +84,10 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   model, params, tokenizer = load_model(config, mesh)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
-  train_problems, eval_problems = load_data(config)
-  for problems in (train_problems, eval_problems):
+  data = load_data(config)
+  for problems in data:
     checks.check_prompts(config, tokenizer, problems)
-  train_problems, monitor_problems = split_monitor(
-    config, recipe, train_problems
-  )
+  train_problems, monitor_problems = split_monitor(config, recipe, data[0])
   collector, eval_collector = make_collectors(
     config, model, tokenizer, grader, mesh
   )
@@ -113,7 +113,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       guards=guards.check(config.train.guards),
     ),
     eval_collector=eval_collector,
-    eval_problems=eval_problems,
+    eval_problems=data[1],
     stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
     programs=programs_lib.make_programs(
@@ -132,6 +132,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
+    contents=fingerprints.of_run(tokenizer, *data),
   )
 
 

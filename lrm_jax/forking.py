@@ -32,6 +32,7 @@ from lrm_jax import (
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints import recovery, state
 from lrm_jax.checkpoints.state import RunCheckpoints, StoredCheckpoints
+from lrm_jax.data import fingerprints
 from lrm_jax.errors import UserError
 from lrm_jax.experiment import Experiment, set_state
 
@@ -149,6 +150,8 @@ def take_over(
   like = resuming.like(experiment, host)
   parts = _same_memory(tree, like)
   is_in_place = _set_stream(experiment, host)
+  if fingerprints.TOKENIZER in _changed(experiment, host):
+    _say('fork: prompts change: another tokenizer or chat template')
   is_in_flight = _fit_flights(experiment, host, tree, like, is_in_place)
   wanted = {
     'train': experiment.state,
@@ -235,6 +238,8 @@ def _set_stream(experiment: Experiment, host: Mapping[str, Any]) -> bool:
     reason = run_folder.describe_changes(
       _pick(host['config'], _DATA), _pick(new, _DATA), ()
     )
+  if not reason and fingerprints.TRAIN in _changed(experiment, host):
+    reason = 'data.train holds other problems than it did'
   if not reason:
     try:
       experiment.stream.set_state(host['stream'])
@@ -260,6 +265,8 @@ def _fit_flights(
   reason = run_folder.describe_changes(
     _pick(old, _FLIGHTS), _pick(new, _FLIGHTS), ()
   )
+  if fingerprints.TOKENIZER in _changed(experiment, host):
+    reason = 'their prompts are the old ones'
   is_same = state.shapes(_item(tree, 'flights')) == state.shapes(
     like['flights']
   )
@@ -269,6 +276,10 @@ def _fit_flights(
   why = f': {reason}' if reason else ''
   _say(f'fork: {count} groups in flight are left behind{why}')
   return False
+
+
+def _changed(experiment: Experiment, host: Mapping[str, Any]) -> list[str]:
+  return identity.changed_contents(experiment.contents, host)
 
 
 def _item(tree: Any, name: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Batch:
     rollouts: their responses.
     reward: `[B, G]`, shaped.
     keep: `[B, G]` bool; nothing else is trained on.
+    judged: `[B, G]` bool; False where there is no verdict, and the reward is
+      that of what stands in for the response: see `unverified.py`.
     stats: means over all samples of the step, the dropped ones included.
   """
 
@@ -39,6 +41,7 @@ class Batch:
   rollouts: Rollouts
   reward: np.ndarray
   keep: np.ndarray
+  judged: np.ndarray
   stats: dict[str, float]
 
 
@@ -61,7 +64,7 @@ def gather(experiment: Experiment, step: int) -> Batch:
       with phases.phase('shape'):
         parts.append((sampled, revised, *shape(experiment, drawn, revised)))
       problems += drawn
-      if sum(keep.any(1).sum() for *_, keep in parts) >= config.problems:
+      if sum(keep.any(1).sum() for *_, keep, _ in parts) >= config.problems:
         break
     numbers = rounds.close(len(parts))
   with phases.phase('select'):
@@ -81,19 +84,19 @@ def select(
     experiment: its counts of tokens and its pass rate move on.
     problems: of all rounds.
     parts: of each round, rollouts as they were sampled and as they were
-      revised, rewards, and what is kept.
+      revised, and what `shape` makes of them.
     cap: of the step.
     numbers: of the rounds, for the metrics.
   """
   config = experiment.config.train
-  sampled, rollouts, reward, keep = jax.tree.map(
+  sampled, rollouts, reward, keep, judged = jax.tree.map(
     lambda *x: np.concatenate(x), *parts
   )
   record_pass_rate(experiment, float(keep.any(1).mean()))
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
   problems = [problems[i] for i in order]
-  stats = sampling_stats(sampled, reward, keep, cap)
+  stats = sampling_stats(sampled, reward, keep, judged, cap)
   stats['model_flops_sample'] = flops.decode(
     experiment.model, sampled.prompt_length, sampled.length
   )
@@ -106,6 +109,7 @@ def select(
     dataclasses.replace(chosen, problem_index=rollout.first_rows(problems)),
     reward[order],
     keep[order],
+    judged[order],
     stats
     | experiment.collector.sampler.stats.numbers()
     | memory_stats(experiment),
@@ -130,27 +134,33 @@ def revise(
 
 def shape(
   experiment: Experiment, problems: list[Problem], rollouts: Rollouts
-) -> tuple[np.ndarray, np.ndarray]:
-  """Reward and keep, both `[B, G]`; the memory moves on.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Reward, keep and judged, all `[B, G]`; the memory moves on.
 
   What is not verified is not kept, and the recipe does not see it: see
   `unverified.py`.
   """
+  judged = rollouts.verified
+  if experiment.config.train.keep_unverified:
+    judged = np.ones_like(judged)
+  else:
+    problems, rollouts = unverified.shown(problems, rollouts)
   ids = [problem.id for problem in problems]
-  keeps_all = experiment.config.train.keep_unverified
-  if not keeps_all:
-    verified, rollouts = rollouts.verified, unverified.stand_in(rollouts)
   reward, keep, memory = jax.device_get(
     experiment.programs.shape(rollouts, experiment.memory.take(ids))
   )
-  experiment.memory.put(ids, memory)
-  return reward, keep if keeps_all else keep & unverified.usable(verified)
+  if judged.any():
+    experiment.memory.put(ids, memory)
+  if not judged.all():
+    keep = keep & unverified.usable(judged)
+  return reward, keep, judged
 
 
 def monitor(experiment: Experiment, step: int) -> None:
   """Every so many steps: shows the recipe samples of the monitor's problems.
 
-  They are never trained on, but they cost tokens, and those are counted.
+  They are never trained on, but they cost tokens, and those are counted. What
+  has no verdict is not shown, as in `shape`.
   """
   config = experiment.config
   every = config.train.monitor_every
@@ -166,17 +176,31 @@ def monitor(experiment: Experiment, step: int) -> None:
     temperature=config.train.temperature,
     **rounds_lib.how(experiment, problems, cap, step),
   )
+  experiment.sampled_tokens += int(rollouts.length.sum())
+  if not config.train.keep_unverified:
+    if not rollouts.verified.any():
+      return
+    problems, rollouts = unverified.shown(problems, rollouts)
   ids = [problem.id for problem in problems]
   memory = experiment.programs.observe(rollouts, experiment.memory.take(ids))
   experiment.memory.put(ids, memory)
-  experiment.sampled_tokens += int(rollouts.length.sum())
 
 
 def sampling_stats(
-  rollouts: Rollouts, reward: np.ndarray, keep: np.ndarray, cap: int
+  rollouts: Rollouts,
+  reward: np.ndarray,
+  keep: np.ndarray,
+  judged: np.ndarray,
+  cap: int,
 ) -> dict[str, float]:
-  """Means over every sample of a step as it was sampled, kept or not."""
+  """Means over every sample of a step as it was sampled, kept or not.
+
+  Those of rewards and verdicts are over what is judged; NaN where nothing is.
+  """
   summary = scores.summarize(rollouts)
+  wrong = judged & (rollouts.correct == 0)
+  summary['accuracy'] = scores.mean(rollouts.correct[judged])
+  summary['response_tokens_wrong'] = scores.mean(rollouts.length[wrong])
   names = (
     'accuracy',
     'response_tokens',
@@ -194,7 +218,7 @@ def sampling_stats(
     for name, values in rollouts.measures.items()
   }
   return {name: summary[name] for name in names} | {
-    'reward': float(reward.mean()),
+    'reward': scores.mean(reward[judged]),
     'cap': cap,
     'sampled_tokens': int(rollouts.length.sum()),
     'sampled_groups': len(keep),

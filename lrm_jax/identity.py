@@ -2,9 +2,10 @@
 
     seed, config, fingerprint    of the config
     weights                      {"path", "checksum"} of what never changes
+    contents                     {name: SHA-256} of data and tokenizer
 
-A start that would go on with another config or with other frozen weights is
-refused.
+A start that would go on with another config, with other frozen weights, or
+with other problems or prompts is refused.
 """
 
 import hashlib
@@ -16,12 +17,14 @@ import ml_collections
 
 from lrm_jax import configuration, errors
 from lrm_jax import workdir as run_folder
+from lrm_jax.data import fingerprints
 
 
 def of_run(
   config: ml_collections.ConfigDict,
   mutable: Sequence[str],
   checksum: str | None,
+  contents: Mapping[str, str],
 ) -> dict[str, Any]:
   """What goes into the host state of every checkpoint.
 
@@ -30,12 +33,14 @@ def of_run(
     mutable: keys that may change between two starts.
     checksum: of weights that the checkpoint does not hold and that are read
       from `model.path` at every start; None: there are none.
+    contents: of what else is read at every start, see `fingerprints.of_run`.
   """
   return {
     'seed': config.seed,
     'config': configuration.to_dict(config),
     'fingerprint': fingerprint(config, mutable),
     'weights': {'path': config.model.path, 'checksum': checksum},
+    'contents': dict(contents),
   }
 
 
@@ -110,3 +115,50 @@ def check_weights(
     f'other weights there (checksum {old[:12]}, now {checksum[:12]}); put that '
     'model back, or start a new run with another --workdir'
   )
+
+
+def check_contents(
+  config: ml_collections.ConfigDict,
+  contents: Mapping[str, str],
+  host: Mapping[str, Any],
+  step: int,
+) -> None:
+  """Raises if a run would go on with other problems or prompts than it had.
+
+  Args:
+    config: of this start.
+    contents: see `of_run`.
+    host: of the checkpoint; one of an earlier version does not say.
+    step: of the checkpoint.
+
+  Raises:
+    UserError: it names the first that differs.
+  """
+  names = changed_contents(contents, host)
+  if not names:
+    return
+  name = names[0]
+  what, stated = 'another tokenizer or chat template', name
+  if name != fingerprints.TOKENIZER:
+    what = 'other rows there'
+    stated = f'{name}={config.data[name.removeprefix("data.")]!r}'
+  old, new = host['contents'][name], contents[name]
+  raise errors.UserError(
+    f'{stated}: checkpoint {step} was written with {what} (SHA-256 '
+    f'{old[:12]}, now {new[:12]}); put back what was there, or start a new run '
+    'with another --workdir'
+  )
+
+
+def changed_contents(
+  contents: Mapping[str, str], host: Mapping[str, Any]
+) -> list[str]:
+  """Names of what was read then and is another now.
+
+  What only one of both knows is not among them: an earlier version wrote the
+  checkpoint.
+  """
+  old = host['contents'] if 'contents' in host else {}
+  return [
+    name for name in contents if name in old and old[name] != contents[name]
+  ]

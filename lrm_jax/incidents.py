@@ -152,11 +152,20 @@ def stop_line(
 ) -> errors.CheckFailed:
   """What the user is told of a run that makes no progress."""
   last = [update for update in each if update['skipped'] > 0][-1]
+  result = ''
+  if is_of_the_result(last):
+    result = ', and what the optimizer makes of them is not finite'
   return errors.CheckFailed(
     f'{worst} updates in a row skipped, the last at step {step}: loss '
-    f'{last["loss"]}, grad_norm {last["grad_norm"]}; {section}max_skipped is '
-    f'{config.max_skipped}; what they trained on is in {path}'
+    f'{last["loss"]}, grad_norm {last["grad_norm"]}{result}; {section}'
+    f'max_skipped is {config.max_skipped}; what they trained on is in {path}'
   )
+
+
+def is_of_the_result(numbers: Mapping[str, float]) -> bool:
+  """Whether an update was skipped for the state that it would have made."""
+  seen = (numbers['loss'], numbers['grad_norm'])
+  return numbers['skipped'] > 0 and all(map(math.isfinite, seen))
 
 
 def sample_rows(
@@ -188,8 +197,11 @@ def sample_rows(
       'kept': bool(batch.keep[b, g]),
       'not_finite': bad,
     }
+    numbers = {n: row[n] for n in ('reward', 'advantage')}
     row['logp'] = [None if x is None else _number(x) for x in row['logp']]
-    found.append(row | {n: _number(row[n]) for n in ('reward', 'advantage')})
+    found.append(
+      row | {n: None if x is None else _number(x) for n, x in numbers.items()}
+    )
   return found
 
 
@@ -225,9 +237,13 @@ def not_finite(tree: Any) -> list[str]:
 
 
 def _told(numbers: Mapping[str, float]) -> dict[str, Any]:
-  """Numbers of an update for JSON, and the names of those not finite."""
+  """Numbers of an update for JSON, and the names of those not finite.
+
+  `result`: of parameters or slots that the optimizer would have made.
+  """
   told = {name: _number(value) for name, value in numbers.items()}
   bad = [name for name, value in told.items() if value is None]
+  bad += ['result'] if is_of_the_result(numbers) else []
   return told | {'not_finite': bad}
 
 

@@ -41,7 +41,7 @@ def step_rows(
   `removed` is how many tokens a revision took out; a dropped sample that lost
   its middle has null for the log-probabilities that nobody knows. `stale` is
   how many of the first tokens were sampled in earlier steps, `forced` which
-  ones were given and not sampled.
+  ones were given and not sampled. `reward` is null where there is no verdict.
 
   Args:
     tokenizer: decodes responses.
@@ -58,7 +58,7 @@ def step_rows(
       'removed': int(batch.rollouts.removed[at]),
       'stale': int(batch.rollouts.stale[at]),
       'forced': np.flatnonzero(batch.rollouts.forced[at]).tolist(),
-      'reward': float(batch.reward[at]),
+      'reward': float(batch.reward[at]) if batch.judged[at] else None,
       'advantage': float(means[at]),
       'logp': [None if math.isnan(x) else x for x in row['logp']],
     }

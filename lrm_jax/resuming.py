@@ -3,8 +3,8 @@
 A checkpoint holds the parameters and the optimizer, the memory of the recipe,
 the groups in flight, the place in the data, counters, and how long
 metrics.jsonl was. It also names what it does not hold and goes on with: the
-config, and the weights of the model that the run started from where they are
-looked at.
+config, the problems and the tokenizer, and the weights of the model that the
+run started from where they are looked at.
 
 Random streams have no state: they are folded from the seed, a name and the
 step. A step is done whole or, after a crash, again.
@@ -83,8 +83,8 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   What the folder holds of later steps is taken back.
 
   Raises:
-    UserError: the checkpoint is of another config, or the model that the run
-      started from has changed, or metrics.jsonl has.
+    UserError: the checkpoint is of another config, or the data, the tokenizer
+      or the model that the run started from has changed, or metrics.jsonl has.
   """
   step = checkpoints.latest_step()
   if step is None:
@@ -98,6 +98,7 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   check_version(host, step)
   mutable = mutable_keys(experiment.config)
   identity.check_config(experiment.config, mutable, host, step)
+  identity.check_contents(experiment.config, experiment.contents, host, step)
   state = checkpoints.restore_state(step, like(experiment, host))
   identity.check_weights(experiment.config, weights(experiment), host, step)
   position = host['metrics'] if 'metrics' in host else None
@@ -146,7 +147,9 @@ def save(
   memory, ids = experiment.memory.get_state()
   arrays, begun = flights.get_state(experiment.flights)
   config = experiment.config
-  mine = identity.of_run(config, mutable_keys(config), weights(experiment))
+  mine = identity.of_run(
+    config, mutable_keys(config), weights(experiment), experiment.contents
+  )
   checkpoints.save(
     int(experiment.state.step),
     {'train': experiment.state, 'memory': memory, 'flights': arrays},

@@ -127,12 +127,21 @@ def look(experiment: Experiment, step: int) -> dict[str, float]:
 def check_weights(experiment: Experiment, step: int) -> None:
   """Compares what several devices hold copies of.
 
+  Every copied array is read once, the optimizer's and the reference's too.
+
   Raises:
     CheckFailed: it is not the same.
   """
   if experiment.mesh is None:
     return
-  tree = {'trained': experiment.state.params, 'frozen': experiment.frozen}
+  tree = {
+    'trained': experiment.state.params,
+    'optimizer': experiment.state.opt_state,
+    'frozen': experiment.frozen,
+  }
+  # Under adapters the reference is what they stand on.
+  if experiment.ref_params is not experiment.frozen:
+    tree['reference'] = experiment.ref_params
   differing = replicas.differing(tree, experiment.mesh)
   if differing:
     raise errors.CheckFailed(

@@ -25,7 +25,6 @@ from lrm_jax import (
   goodput,
   incidents,
   interrupts,
-  jsonl,
   locking,
   metrics,
   optim,
@@ -106,17 +105,21 @@ def _run(
   started = distributed.from_main(lambda: goodput.first_start(workdir, began))
   model, params, tokenizer = open_model(config, workdir, mesh)
   model = model.for_length(longest_sequence(config))
-  stages = make_stages(config, tokenizer)
+  rows = read_rows(config)
+  stages = make_stages(config, tokenizer, rows)
   steps = sum(stage.steps for stage in stages)
   optimizer = optim.make_optimizer(config.optimizer, steps)
   parts = policy.divide(config, model, params, needs_reference=False)
   state = policy.start_state(optimizer, parts.trained, mesh)
+  contents = sft_resuming.contents_of(tokenizer, rows)
   places, balance = sft_step.make_places(config), config.load_balance
   step_function = sft_step.make_step(
     model, optimizer, places, parts.combine, balance, mesh
   )
   with RunCheckpoints(workdir, keep=1) as checkpoints:
-    state, host = sft_resuming.restore(config, checkpoints, state, parts.frozen)
+    state, host = sft_resuming.restore(
+      config, checkpoints, state, parts.frozen, contents
+    )
     interrupts.check_loading(workdir)
     state = train(
       functools.partial(step_function, frozen=parts.frozen),
@@ -141,11 +144,7 @@ def _run(
 
 
 def check(config: ml_collections.ConfigDict) -> Mesh | None:
-  """Opens everything the config points to; its errors come before writing.
-
-  Returns:
-    The mesh of several devices.
-  """
+  """The mesh of several devices; all that the config points to was opened."""
   optim.make_optimizer(config.optimizer, 1)
   checks.check_skipped('max_skipped', config.max_skipped)
   for stage in stage_configs(config):
@@ -174,8 +173,7 @@ def check(config: ml_collections.ConfigDict) -> Mesh | None:
       f'stages and eval reach {longest} tokens; the window of the model, '
       f'max_positions, is {model.max_positions}; lower row_length or max_tokens'
     )
-  if config.data.train != 'chain_arithmetic':
-    jsonl.read_rows(config.data.train)
+  read_rows(config)
   if config.eval.problems:
     sources.load_problems(config.data.eval, split='heldout', limit=1)
   return mesh if mesh.size > 1 else None
@@ -254,16 +252,23 @@ def stage_configs(
   return [config.stages[name] for name in sorted(config.stages)]
 
 
+def read_rows(config: ml_collections.ConfigDict) -> list[dict] | None:
+  """The demonstrations of a file; None where they are generated."""
+  if config.data.train == 'chain_arithmetic':
+    return None
+  return demonstrations.read_jsonl(config.data.train)
+
+
 def make_stages(
-  config: ml_collections.ConfigDict, tokenizer: tokenization.Tokenizer
+  config: ml_collections.ConfigDict,
+  tokenizer: tokenization.Tokenizer,
+  rows: list[dict] | None,
 ) -> list[Stage]:
-  """Every stage with its source of demonstrations."""
+  """Every stage with its source of demonstrations; for `rows` see above."""
 
   def source(stage: ml_collections.ConfigDict) -> demonstrations.Source:
-    if config.data.train != 'chain_arithmetic':
-      return demonstrations.from_jsonl(
-        tokenizer, config.data.train, config.seed
-      )
+    if rows is not None:
+      return demonstrations.from_rows(tokenizer, rows, config.seed)
     return demonstrations.chain_traces(
       tokenizer,
       chain_arithmetic.Style(**stage.style),

@@ -1,6 +1,7 @@
 """The jitted supervised step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +48,9 @@ def make_step(
   """Builds `step(state, rows, mask, frozen=None) -> state, numbers`.
 
   The state is donated; see `policy.Parts` for `frozen` and `combine`. Numbers:
-  `loss`, `grad_norm`, `skipped` (1 if one of them is not finite: then all but
-  the step is what it was) and what `spikes.counted` says.
+  `loss`, `grad_norm`, `skipped` (1 if one of them, or what the optimizer makes
+  of them, is not finite: then all but the step is what it was) and what
+  `spikes.counted` says.
   loss = sum of -log p(token) over response tokens / their number, in nats,
   plus `load_balance` times `feed_forward.load_balance` of all tokens.
   """
@@ -77,15 +79,10 @@ def make_step(
     grads = sharding.constrain(grads, slots=True)
     norm = optax.tree.norm(grads)
     is_good = guard.is_finite(loss, norm)
-    new = guard.guarded(is_good, change, grads, state)
-    numbers = {'loss': loss, 'grad_norm': norm, 'skipped': 1.0 - is_good}
+    change = functools.partial(guard.change, optimizer)
+    new, is_done = guard.guarded(is_good, change, grads, state)
+    numbers = {'loss': loss, 'grad_norm': norm, 'skipped': 1.0 - is_done}
     numbers |= spikes.counted(state, new)
     return dataclasses.replace(new, step=state.step + 1), numbers
-
-  def change(grads, state: TrainState) -> TrainState:
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = sharding.constrain(optax.apply_updates(state.params, updates))
-    opt_state = sharding.constrain(opt_state, slots=True)
-    return TrainState(state.step, params, opt_state)
 
   return jax.jit(mesh_lib.divided(mesh, step), donate_argnums=0)

@@ -109,6 +109,12 @@ class Rollouts:
     return self.correct > 0
 
 
+# The fields of `Rollouts` that have no axis of samples.
+OF_PROBLEMS = (
+  *('prompt_ids', 'prompt_length', 'cap', 'target', 'step', 'problem_index'),
+)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TokenTerms:

@@ -104,8 +104,9 @@ def make_update(
     The jitted function. Metrics are means over trained tokens, except
     `logp_gap_max`: the largest |log-probability here - sampler's| of tokens
     that are not stale, which is rounding error as long as the parameters are
-    those that sampled; `skipped`: 1 if the loss or the norm of the gradient is
-    not finite, and the state is what it was; and what `spikes.counted` says.
+    those that sampled; `skipped`: 1 if the loss, the norm of the gradient or
+    the state after it is not finite, and the state is what it was; and what
+    `spikes.counted` says.
   """
   forward = functools.partial(
     _response_logp, config, temperature=temperature, chunk=chunk
@@ -181,8 +182,8 @@ def make_update(
     grads, sums = jax.lax.fori_loop(0, packed.count, micro_batch, start)
     numbers = _means(sums) | {'grad_norm': optax.tree.norm(grads)}
     is_good = guard.is_finite(numbers['loss'], numbers['grad_norm'])
-    new_state = _step(optimizer, is_good, grads, state)
-    numbers |= {'skipped': 1.0 - is_good} | spikes.counted(state, new_state)
+    new_state, is_done = _step(optimizer, is_good, grads, state)
+    numbers |= {'skipped': 1.0 - is_done} | spikes.counted(state, new_state)
     return new_state, numbers | balance
 
   return jax.jit(mesh_lib.divided(mesh, update), donate_argnums=0)
@@ -193,23 +194,28 @@ def _step(
   is_good: Array,
   grads: Any,
   state: TrainState,
-) -> TrainState:
-  """What the optimizer makes of the gradients; nothing, if they are bad."""
+) -> tuple[TrainState, Array]:
+  """What the optimizer makes of the gradients; nothing, if it is bad."""
 
-  def step(grads: Any, state: TrainState) -> TrainState:
+  def fetch(state: TrainState) -> TrainState:
     slots = offloading.fetch(state.opt_state)
-    updates, slots = optimizer.update(grads, slots, state.params)
-    changed = optax.apply_updates(state.params, updates)
-    slots = sharding.constrain(slots, slots=True)
-    return TrainState(
-      step=state.step,
-      params=sharding.constrain(changed),
-      opt_state=offloading.store(slots, state.opt_state),
-    )
+    return dataclasses.replace(state, opt_state=slots)
+
+  def place(new: TrainState, old: TrainState) -> TrainState:
+    new = guard.divided(new, old)
+    slots = offloading.store(new.opt_state, old.opt_state)
+    return dataclasses.replace(new, opt_state=slots)
 
   # XLA fetches as early as it can: from within a branch not before the
   # gradients are there, when activations have made room.
-  return guard.guarded(is_good, step, grads, state)
+  return guard.guarded(
+    is_good,
+    functools.partial(guard.change, optimizer),
+    grads,
+    state,
+    fetch=fetch,
+    place=place,
+  )
 
 
 SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')

@@ -1,11 +1,13 @@
 """A few of the crashes of `experiments/faults/crash.py`, which has seventy."""
 
+import json
+import pathlib
 import signal
+import sys
 
-import numpy as np
 import pytest
 
-from experiments.faults import comparison, crash
+from experiments.faults import crash
 
 
 @pytest.mark.slow
@@ -16,36 +18,79 @@ def test_a_run_that_is_killed_and_stopped_ends_as_if_it_never_was(tmp_path):
   assert all(row['place'] for row in rows)
 
 
-def test_a_difference_is_named(tmp_path):
-  one, other = tmp_path / 'one', tmp_path / 'other'
-  for folder, text in ((one, b'a'), (other, b'b')):
-    (folder / 'rollouts').mkdir(parents=True)
-    (folder / 'rollouts' / 'step_000001.jsonl.gz').write_bytes(text)
-  # The lock says who was last; of what a kill left there is no such word.
-  (one / '.lock').write_bytes(b'1')
-  (other / '.lock').write_bytes(b'2')
-  (other / '.config.json.7.part').write_bytes(b'')
-  (one / 'model').mkdir()
-  (one / 'model' / 'config.json').write_bytes(b'')
-  assert comparison.files(one, other) == [
-    '.config.json.7.part: only in one of both',
-    'model/config.json: only in one of both',
-    'rollouts/step_000001.jsonl.gz: other bytes',
-  ]
+class Runs:
+  """In the place of `crash.start`: exit codes and errors, one a start."""
+
+  def __init__(self, *codes):
+    self.codes = list(codes)
+
+  def __call__(self, words, moment, number):
+    (folder,) = (w for w in words if w.startswith('--workdir='))
+    pathlib.Path(folder.partition('=')[2]).mkdir(exist_ok=True)
+    code = self.codes.pop(0)
+    return code, 'its last words', None if moment is None else moment.place
 
 
-@pytest.mark.parametrize(
-  ('one', 'other', 'found'),
-  [
-    ({'a': 1.0, 'seconds': 1}, {'a': 1.0, 'seconds': 2}, []),
-    ({'a': 1.0}, {'a': 1.0 + 2**-52}, ['x/a']),
-    ({'a': [1, 2]}, {'a': [1, 3]}, ['x/a/1']),
-    ({'a': [1]}, {'a': [1, 1]}, ['x/a']),
-    ({'a': None}, {}, []),
-    ({'a': np.float32([0.0])}, {'a': np.float32([-0.0])}, ['x/a']),
-    ({'a': np.float32([np.nan])}, {'a': np.float32([np.nan])}, []),
-  ],
-)
-def test_values_are_compared_bit_for_bit(one, other, found):
-  lines = comparison.unequal('x', *map(comparison.untimed, (one, other)))
-  assert [line.split(': ')[0] for line in lines] == found
+def test_a_matrix_that_fails_leaves_its_record(tmp_path, monkeypatch):
+  """After the undisturbed run: a kill, its end, a kill, an end that fails."""
+  starts = Runs(0, -9, 0, -9, 3)
+  monkeypatch.setattr(crash, 'start', starts)
+  # `main` sets them; as they were afterwards.
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '')
+  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '')
+  monkeypatch.setattr(crash.comparison, 'differences', lambda *_: [])
+  out = tmp_path / 'crash.json'
+  words = ['crash.py', '--kills=5', '--stops=0', '--each=1', f'--out={out}']
+  monkeypatch.setattr(sys, 'argv', words)
+  assert crash.main() == 1
+  record = json.loads(out.read_text())
+  assert record['signals'] == {'SIGKILL': 2, 'SIGTERM': 0}
+  assert 'its last words' in record['failure'] and record['differences'] == []
+  # And one whose end is another.
+  starts.codes = [0, -9, 0]
+  monkeypatch.setattr(crash.comparison, 'differences', lambda *_: ['x/a: 1'])
+  assert crash.main() == 1
+  record = json.loads(out.read_text())
+  assert record['differences'] == ['x/a: 1'] and 'differs' in record['failure']
+  monkeypatch.setattr(crash.comparison, 'differences', lambda *_: [])
+  starts.codes = [0, -9, 0]
+  words[1] = '--kills=1'
+  assert crash.main() == 0
+  record = json.loads(out.read_text())
+  assert record['failure'] is None and record['differences'] == []
+
+
+# It starts a child, and both tell when they get a signal.
+GROUP = """
+import os, signal, sys, time
+marks = int(os.environ['MARKS'])
+child = os.fork()
+name = b'child ' if child == 0 else b'parent '
+def told(number, frame):
+  os.write(2, name + str(number).encode() + b'\\n')
+  os._exit(0)
+signal.signal(signal.SIGTERM, told)
+if child == 0:
+  os.write(marks, b'verify\\n')
+  time.sleep(60)
+  os._exit(0)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_a_stop_goes_to_the_whole_group_and_a_kill_to_one(number, tmp_path):
+  script = tmp_path / 'group.py'
+  script.write_text(GROUP)
+  moment = crash.Moment('verify', 1, 0.5)
+  if number == signal.SIGKILL:
+    script.write_text(GROUP.replace('time.sleep(60)', 'time.sleep(2)'))
+  code, errors, place = crash.start(
+    [sys.executable, str(script)], moment, number
+  )
+  assert place == 'verify'
+  if number == signal.SIGTERM:
+    assert code == 0
+    assert sorted(errors.split()) == ['15', '15', 'child', 'parent']
+  else:
+    assert (code, errors) == (-9, '')

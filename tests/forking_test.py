@@ -19,6 +19,7 @@ from lrm_jax import (
   train,
 )
 from lrm_jax import workdir as run_folder
+from lrm_jax.data import fingerprints
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.pool import Grader
 from tests import bits, train_test
@@ -324,3 +325,27 @@ def test_other_data_begin_anew(
   bits.assert_same(found.state, straight.state)
   memory, ids = straight.memory.get_state()
   bits.assert_same(found.memory.get_state()[0], memory)
+
+
+def test_other_problems_and_prompts_behind_the_same_names(
+  source, grader, tmp_path, capsys, monkeypatch
+):
+  contents = fingerprints.of_run
+
+  def other(*args):
+    return contents(*args) | {'data.train': 'a' * 64, 'tokenizer': 'b' * 64}
+
+  monkeypatch.setattr(fingerprints, 'of_run', other)
+  found, checkpoints = begin(tmp_path / 'fork', grader, str(source[0]))
+  assert lines_of(capsys) == [
+    'lrm: fork: the data begins anew: data.train holds other problems than it '
+    'did',
+    'lrm: fork: prompts change: another tokenizer or chat template',
+    'lrm: fork: 2 groups in flight are left behind: their prompts are the old '
+    'ones',
+  ]
+  assert found.stream.get_state()['position'] == 0 and found.flights == []
+  # What it goes on from is its own from now on.
+  host = checkpoints.restore_host(checkpoints.latest_step())
+  assert host['contents'] == found.contents
+  checkpoints.close()

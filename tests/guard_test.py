@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lrm_jax import guard, optim, packing, sft_step, train_step
@@ -115,6 +116,65 @@ def test_an_infinite_gradient_of_a_finite_loss():
   bits.assert_same(jax.device_get(after), kept)
 
 
+def poisoned(state, name, value):
+  """The state with one number of the optimizer's slots replaced."""
+
+  def one(path, x):
+    keys = jax.tree_util.keystr(path)
+    is_there = f'.{name}' in keys and 'embedding' in keys
+    return x.at[3, 4].set(value) if is_there else x
+
+  slots = jax.tree_util.tree_map_with_path(one, state.opt_state)
+  return dataclasses.replace(state, opt_state=slots)
+
+
+# What becomes of a number of float32, and of the root in Adam's rule.
+SLOTS = {
+  'a moment near the end of float32': ('mu', 3e38),
+  'a second moment below zero': ('nu', -1.0),
+  'a moment that is no number': ('mu', np.nan),
+}
+
+
+@pytest.mark.parametrize('case', SLOTS)
+def test_a_state_that_would_poison_the_parameters(case):
+  """Loss and gradient are finite; what the optimizer makes of them is not."""
+  before, _ = step(start(), *batch(0))
+  # Only the rule itself tells: b1 * 3e38 / (sqrt(0) + eps) is infinite.
+  before = poisoned(before, 'nu', 0.0)
+  bad = poisoned(before, *SLOTS[case])
+  kept = jax.device_get(bad)
+  after, numbers = step(bad, *batch(1))
+  assert np.isfinite([numbers['loss'], numbers['grad_norm']]).all()
+  assert numbers['skipped'] == 1
+  bits.assert_same(jax.device_get(after), kept)
+
+
+def test_a_step_that_leaves_float32(monkeypatch):
+  """Gradients of 1e18, and a rate that the clip does not hold."""
+  monkeypatch.setitem(
+    optim.OPTIMIZERS, 'adamw', lambda config, rate: optax.sgd(1e25)
+  )
+  rule = optimizer(clip_norm=float('inf'))
+  update = train_step.make_update(
+    MODEL, train_step_test.make_recipe('grpo'), rule, temperature=1.0, chunk=16
+  )
+  packed, targets = batch(0)
+  targets = dataclasses.replace(targets, advantage=targets.advantage * 1e18)
+  params = transformer.init_params(MODEL, jax.random.key(0))
+  state = TrainState(jnp.int32(0), params, rule.init(params))
+  kept = jax.device_get(state)
+  after, numbers = update(state, REFERENCE, packed, targets)
+  assert 1e15 < numbers['grad_norm'] < 1e19
+  assert numbers['skipped'] == 1
+  bits.assert_same(jax.device_get(after), kept)
+
+
+def unguarded(is_good, change, grads, state, *, fetch=None, place=None):
+  """In place of `guard.guarded`; nothing is in the memory of the host."""
+  return guard.divided(change(grads, state), state), is_good
+
+
 @pytest.mark.parametrize('name', ['adamw', 'muon'])
 def test_it_costs_good_updates_nothing(name, monkeypatch):
   """The same bits with and without a guard, and no copy of the state."""
@@ -128,13 +188,31 @@ def test_it_costs_good_updates_nothing(name, monkeypatch):
     return jax.device_get(state), compiled.memory_analysis()
 
   guarded, memory = run()
-  monkeypatch.setattr(guard, 'guarded', lambda _, step, *state: step(*state))
-  plain, unguarded = run()
+  monkeypatch.setattr(guard, 'guarded', unguarded)
+  plain, bare = run()
   bits.assert_same(guarded, plain)
   held = sum(x.nbytes for x in jax.tree.leaves(plain))
-  assert memory.alias_size_in_bytes == unguarded.alias_size_in_bytes >= held
-  more = memory.temp_size_in_bytes - unguarded.temp_size_in_bytes
+  assert memory.alias_size_in_bytes == bare.alias_size_in_bytes >= held
+  more = memory.temp_size_in_bytes - bare.temp_size_in_bytes
   assert more < held / 16, (more, held)
+
+
+def test_a_supervised_step_of_a_bad_state():
+  config = tiny.make_config()
+  rule = optimizer()
+  params = jax.tree.map(jnp.array, tiny.make_params(config))
+  run = sft_step.make_step(config, rule, AS_THEY_ARE)
+  rows, mask, _ = pack_pairs(PAIRS, rows=2, row_length=16)
+  state = TrainState(jnp.int32(0), params, rule.init(params))
+  state = poisoned(state, 'mu', 3e38)
+  kept = jax.device_get(state)
+  state, numbers = run(state, rows, mask)
+  assert np.isfinite([numbers['loss'], numbers['grad_norm']]).all()
+  assert numbers['skipped'] == 1
+  bits.assert_same(
+    jax.device_get((state.params, state.opt_state)),
+    (kept.params, kept.opt_state),
+  )
 
 
 def test_a_supervised_step():

@@ -271,6 +271,7 @@ def test_rollouts_are_named_after_their_step(tmp_path):
     rollouts=rollouts,
     keep=ones,
     reward=ones,
+    judged=ones,
   )
   run = tmp_path / 'a' / 'b'
   run.mkdir(parents=True)

@@ -46,6 +46,25 @@ def numbers(gap, skipped, loss=1.0):
   }
 
 
+def test_an_update_whose_result_is_not_finite():
+  """Its own numbers are; the reason is told all the same."""
+  config = type('Config', (), {'max_skipped': 2})
+  made, skipped = numbers(1e-4, 0.0), numbers(1e-4, 1.0, 0.25)
+  line = incidents.stop_line([made, skipped], 2, 'train.', config, 9, 'there')
+  assert str(line) == (
+    '2 updates in a row skipped, the last at step 9: loss 0.25, grad_norm '
+    '0.25, and what the optimizer makes of them is not finite; '
+    'train.max_skipped is 2; what they trained on is in there'
+  )
+  assert [incidents._told(x)['not_finite'] for x in (made, skipped)] == [
+    [],
+    ['result'],
+  ]
+  lost = numbers(1e-4, 1.0, float('nan'))
+  line = incidents.stop_line([lost], 2, 'train.', config, 9, 'there')
+  assert 'optimizer' not in str(line)
+
+
 def test_numbers_of_a_step_with_skipped_updates():
   nan = float('nan')
   each = [numbers(nan, 1.0, nan), numbers(1e-4, 0.0), numbers(0.5, 0.0)]

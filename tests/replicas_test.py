@@ -24,13 +24,32 @@ ROOT = pathlib.Path(__file__).parents[1]
 ARRAYS = {
   'divided': (np.arange(32, dtype=np.float32).reshape(8, 4), ('fsdp', None)),
   'small': (np.linspace(-1, 1, 8, dtype=np.float32).astype(jnp.bfloat16), ()),
-  'whole': (np.ones((3, 5), np.float32), ()),
+  'whole': (np.arange(15, dtype=np.float32).reshape(3, 5), ()),
 }
 CASES = {'none': [], 'one': ['whole'], 'two': ['divided', 'small']}
+DAMAGES = ('turn', 'exchange', 'cancel')
 
 
-def place(name, mesh, is_broken):
-  """An array on the mesh; one bit of the copy on the last device may differ."""
+def turn(part):
+  """One other bit."""
+  part[-1] ^= 1
+
+
+def exchange(part):
+  """Two elements have changed places."""
+  part[[0, 1]] = part[[1, 0]]
+
+
+def cancel(part):
+  """Two bits turn opposite ways: the sum of all patterns is what it was."""
+  total = part.sum(dtype=np.uint64)
+  part[0] += 1
+  part[1] -= 1
+  assert part.sum(dtype=np.uint64) == total
+
+
+def place(name, mesh, damage):
+  """An array on the mesh; the copy on the last device may be damaged."""
   values, spec = ARRAYS[name]
   where = NamedSharding(mesh, PartitionSpec(*spec))
   parts = []
@@ -38,9 +57,8 @@ def place(name, mesh, is_broken):
     values.shape
   ).items():
     part = np.array(values[index])
-    if is_broken and device == mesh.devices.flat[-1]:
-      bits = part.view(f'uint{8 * part.itemsize}').reshape(-1)
-      bits[-1] ^= 1
+    if damage is not None and device == mesh.devices.flat[-1]:
+      damage(part.view(f'uint{8 * part.itemsize}').reshape(-1))
     parts.append(jax.device_put(part, device))
   return jax.make_array_from_single_device_arrays(values.shape, where, parts)
 
@@ -48,12 +66,30 @@ def place(name, mesh, is_broken):
 def find() -> dict[str, list[str]]:
   """Names of the arrays that differ, by case; the devices are a 2 x 4 mesh."""
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
+  alone = mesh_lib.make({'fsdp': 8})
   return {
-    case: replicas.differing(
-      {name: place(name, mesh, name in broken) for name in ARRAYS}, mesh
+    f'{case}, {name}': replicas.differing(
+      {
+        each: place(each, mesh, globals()[name] if each in broken else None)
+        for each in ARRAYS
+      },
+      mesh,
     )
     for case, broken in CASES.items()
+    for name in DAMAGES
+  } | {
+    # Nobody has a copy of it, so nobody can tell.
+    'alone': replicas.differing(
+      {'divided': place('divided', alone, turn)}, alone
+    )
   }
+
+
+EXPECTED = {
+  f'{case}, {name}': broken
+  for case, broken in CASES.items()
+  for name in DAMAGES
+} | {'alone': []}
 
 
 @pytest.mark.parametrize('processes', [1, 2])
@@ -84,25 +120,32 @@ def test_one_bit_of_one_copy(processes):
   said = [each.communicate() for each in running]
   for each, (out, error) in zip(running, said, strict=True):
     assert each.returncode == 0, error
-    assert json.loads(out.splitlines()[-1]) == CASES
+    assert json.loads(out.splitlines()[-1]) == EXPECTED
 
 
-def test_bit_sums_by_hand():
-  assert int(replicas.bit_sum(jnp.float32([1.0, 2.0]))) == (
-    0x3F800000 + 0x40000000
+class Built:
+  """What a look at the weights reads of an experiment."""
+
+  mesh, frozen, ref_params = 'a mesh', 'base', 'reference'
+  state = type('State', (), {'params': 'policy', 'opt_state': 'slots'})
+
+
+def test_all_that_a_run_holds_is_compared(monkeypatch):
+  seen = []
+  monkeypatch.setattr(
+    replicas, 'differing', lambda tree, _: seen.append(tree) or []
   )
-  assert int(replicas.bit_sum(jnp.bfloat16([1.0, -1.0]))) == 0x3F80 + 0xBF80
-  assert int(replicas.bit_sum(jnp.array([True, False, True]))) == 2
-  assert int(replicas.bit_sum(jnp.full(2, -1, jnp.int32))) == 0xFFFFFFFE
+  sentinels.check_weights(Built, 4)
+  whole = {'trained': 'policy', 'optimizer': 'slots', 'frozen': 'base'}
+  assert seen == [whole | {'reference': 'reference'}]
+  # Adapters stand on the reference: it is looked at once.
+  adapters = type('Adapters', (Built,), {'ref_params': Built.frozen})
+  sentinels.check_weights(adapters, 4)
+  assert seen[1] == whole
 
 
 def test_what_a_run_says(monkeypatch):
   monkeypatch.setattr(replicas, 'differing', lambda *_: ['trained/head'])
-
-  class Built:
-    mesh, frozen = 'a mesh', None
-    state = type('State', (), {'params': {}})
-
   with pytest.raises(errors.CheckFailed) as failed:
     sentinels.check_weights(Built, 4)
   message = str(failed.value)

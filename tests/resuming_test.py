@@ -1,5 +1,6 @@
 """What a run of `lrm train` may change between two starts, and what not."""
 
+import json
 import shutil
 
 import jax
@@ -76,6 +77,41 @@ def test_a_checkpoint_of_another_config_is_refused(grader, tmp_path):
   checkpoints.close()
   with pytest.raises(UserError, match='optimizer.learning_rate .was 0.0'):
     start(tmp_path, load(optimizer__learning_rate=0.5), grader)
+
+
+def test_other_problems_behind_a_path_are_refused(grader, tmp_path):
+  """As many as there were, in a file of the same name."""
+  data = {}
+  for name, offset in (('train', 0), ('eval', 100)):
+    data[name] = tmp_path / f'{name}.jsonl'
+    write_problems(data[name], offset)
+  config = load(
+    data__train=data['train'], data__eval=data['eval'], data__train_problems=0
+  )
+  built, checkpoints = start(tmp_path / 'run', config, grader)
+  assert built.contents['tokenizer'] == built.tokenizer.fingerprint
+  resuming.save(built, checkpoints)
+  checkpoints.close()
+  start(tmp_path / 'run', config, grader)[1].close()
+  for name, offset in (('train', 0), ('eval', 100)):
+    write_problems(data[name], offset + 1)
+    with pytest.raises(UserError) as info:
+      start(tmp_path / 'run', config, grader)
+    message = str(info.value)
+    assert message.startswith(f"data.{name}='{data[name]}': checkpoint 0 was ")
+    assert 'other rows' in message and '\n' not in message
+    write_problems(data[name], offset)
+  # The same problems, spelled otherwise.
+  write_problems(data['train'], 0, separators=(', ', ' :  '))
+  start(tmp_path / 'run', config, grader)[1].close()
+
+
+def write_problems(path, offset, **options):
+  rows = [
+    {'question': f'Start={i} a:+{offset}', 'answer': str(i + offset)}
+    for i in range(40)
+  ]
+  path.write_text('\n'.join(json.dumps(row, **options) for row in rows))
 
 
 class Saves:

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import threading
+import types
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from lrm_jax import (
   interrupts,
   records,
   rollout,
+  structs,
   unverified,
 )
 from lrm_jax.errors import Stopped
@@ -24,7 +27,7 @@ from lrm_jax.evaluation import scores
 from lrm_jax.flights import Flight
 from lrm_jax.rewards import overlap
 from lrm_jax.rewards.pool import Grader
-from lrm_jax.structs import Memory
+from lrm_jax.structs import Memory, Rollouts
 from lrm_jax.tokenization import base
 from tests import rollout_test, tiny
 from tests.objectives import reference
@@ -217,13 +220,16 @@ def test_two_verified_responses_make_a_group():
 
 
 class _Memories:
-  """Remembers how often problems were right."""
+  """Remembers how often problems were right, by their names."""
+
+  def __init__(self):
+    self.right = {}
 
   def take(self, ids):
     return {'rate': Memory({}, {'right': np.zeros(len(ids))})}
 
   def put(self, ids, memory):
-    self.right = memory
+    self.right |= dict(zip(ids, memory.tolist(), strict=True))
 
 
 def _experiment(keep_unverified):
@@ -237,8 +243,6 @@ def _experiment(keep_unverified):
   class Experiment:
     """What `gathering.shape` reads."""
 
-    memory = _Memories()
-
     class programs:  # noqa: N801 (as the attribute is called)
       """Its one function."""
 
@@ -248,24 +252,29 @@ def _experiment(keep_unverified):
       class train:  # noqa: N801
         """Likewise."""
 
+  Experiment.memory = _Memories()
   Experiment.programs.shape = staticmethod(shape)
   Experiment.config.train.keep_unverified = keep_unverified
   return Experiment
 
 
-_FOUR = [rollout_test.PROBLEMS[0]] * 4
+_FOUR = [
+  dataclasses.replace(rollout_test.PROBLEMS[0], id=name) for name in 'abcd'
+]
 
 
 def test_what_is_not_verified_is_not_trained_on_and_is_nobodys_mistake():
   experiment = _experiment(False)
-  reward, keep = gathering.shape(experiment, _FOUR, _groups())
+  reward, keep, judged = gathering.shape(experiment, _FOUR, _groups())
   # The second group is all right: there is nothing to learn from it.
   assert keep.any(1).tolist() == [True, False, False, False]
-  assert experiment.memory.right.tolist() == [0.5, 1, 1, 0]
+  np.testing.assert_array_equal(judged, _groups().verified)
+  # Of the last problem nothing is known, and nothing is remembered.
+  assert experiment.memory.right == {'a': 0.5, 'b': 1, 'c': 1}
   mixed = dataclasses.replace(
     _groups(), correct=np.array([[1, 0, 0, 1]] * 4, np.float32)
   )
-  reward, keep = gathering.shape(experiment, _FOUR, mixed)
+  reward, keep, _ = gathering.shape(experiment, _FOUR, mixed)
   assert keep.tolist()[:2] == [[True] * 4, [True, False, True, True]]
   assert not keep[2:].any()
   assert reward[1].tolist() == [1, 1, 0, 1]
@@ -273,16 +282,118 @@ def test_what_is_not_verified_is_not_trained_on_and_is_nobodys_mistake():
 
 def test_or_it_is_a_wrong_answer_if_the_config_says_so():
   experiment = _experiment(True)
-  reward, keep = gathering.shape(experiment, _FOUR, _groups())
+  reward, keep, judged = gathering.shape(experiment, _FOUR, _groups())
   assert keep.any(1).tolist() == [True, True, True, False]
-  assert keep[:3].all()
+  assert keep[:3].all() and judged.all()
   assert reward[1].tolist() == [1, 0, 1, 1]
-  assert experiment.memory.right.tolist() == [0.5, 0.75, 0.25, 0]
+  assert experiment.memory.right == {'a': 0.5, 'b': 0.75, 'c': 0.25, 'd': 0}
+
+
+def test_another_group_stands_in_for_one_without_any_verdict():
+  """As if its problem had been drawn twice; never one that is lost too."""
+  verified = np.array([[0, 0], [1, 1], [0, 0], [1, 0], [0, 0]], bool)
+  groups = reference.rollouts(
+    correct=verified,
+    length=np.arange(1, 11).reshape(5, 2),
+    verified=verified,
+    prompt_ids=np.arange(10).reshape(5, 2),
+    cap=np.arange(5),
+  )
+  five = [dataclasses.replace(_FOUR[0], id=name) for name in 'abcde']
+  problems, shown = unverified.shown(five, groups)
+  assert [p.id for p in problems] == ['b', 'b', 'd', 'd', 'b']
+  assert shown.problem_index.tolist() == [0, 0, 2, 2, 0]
+  assert shown.cap.tolist() == [1, 1, 3, 3, 1]
+  assert shown.prompt_ids[2].tolist() == [6, 7]
+  assert shown.length.tolist() == [[3, 4], [3, 4], [7, 7], [7, 7], [3, 4]]
+  assert shown.verified.all()
+  assert groups.cap.tolist() == list(range(5)) and five[0].id == 'a'
+  whole = dataclasses.replace(groups, verified=np.ones((5, 2), bool))
+  assert unverified.shown(five, whole) == (five, whole)
+
+
+@pytest.mark.parametrize('is_monitor', [False, True])
+def test_a_batch_without_any_verdict_is_not_remembered(is_monitor, monkeypatch):
+  monkeypatch.setattr(gathering.rounds_lib, 'how', lambda *_: {})
+  lost = dataclasses.replace(_groups(), verified=np.zeros((4, 4), bool))
+  experiment = _experiment(False)
+  if is_monitor:
+    _observe(experiment, lost)
+  else:
+    _, keep, judged = gathering.shape(experiment, _FOUR, lost)
+    assert not keep.any() and not judged.any()
+  assert experiment.memory.right == {}
+
+
+def _observe(experiment, rollouts):
+  """Shows the monitor these rollouts of four problems."""
+  experiment.config.train.monitor_every = 1
+  experiment.config.train.temperature = 1.0
+  experiment.config.seed = 0
+  experiment.recipe = types.SimpleNamespace(observes=True, budget=lambda _: 16)
+  experiment.monitor_problems, experiment.params = _FOUR, None
+  experiment.collector = types.SimpleNamespace(
+    collect=lambda *_, **__: rollouts
+  )
+  experiment.programs.observe = staticmethod(
+    lambda rollouts, memory: rollouts.correct.mean(1)
+  )
+  experiment.sampled_tokens = 0
+  gathering.monitor(experiment, 1)
+  # They were sampled, whatever became of them.
+  assert experiment.sampled_tokens == rollouts.length.sum()
+
+
+def test_the_monitor_takes_nothing_for_wrong_that_has_no_verdict(monkeypatch):
+  monkeypatch.setattr(gathering.rounds_lib, 'how', lambda *_: {})
+  experiment = _experiment(False)
+  _observe(experiment, _groups())
+  assert experiment.memory.right == {'a': 0.5, 'b': 1, 'c': 1}
+  experiment = _experiment(True)
+  _observe(experiment, _groups())
+  assert experiment.memory.right == {'a': 0.5, 'b': 0.75, 'c': 0.25, 'd': 0}
+
+
+def test_rows_and_means_leave_out_what_has_no_verdict():
+  groups = _groups()
+  batch = gathering.Batch(
+    problems=_FOUR,
+    rollouts=groups,
+    reward=np.arange(16.0).reshape(4, 4),
+    keep=groups.verified,
+    judged=groups.verified,
+    stats={},
+  )
+  rows = records.step_rows(tiny.tokenizer(), batch, np.zeros((4, 4, 16)), 3)
+  rewards = [row['reward'] for row in json.loads(json.dumps(rows))]
+  none = [None] * 4
+  assert rewards == [0, 1, 2, 3, 4, None, 6, 7, None, None, 10, None, *none]
+  stats = gathering.sampling_stats(
+    groups, batch.reward, batch.keep, batch.judged, cap=16
+  )
+  assert stats['reward'] == pytest.approx((6 + 17 + 10) / 8)
+  assert stats['accuracy'] == pytest.approx((2 + 3 + 1) / 8)
+  # Two wrong ones, of 2 and of 4 tokens.
+  assert stats['response_tokens_wrong'] == 3
+  nothing = np.zeros((4, 4), bool)
+  stats = gathering.sampling_stats(
+    groups, batch.reward, nothing, nothing, cap=16
+  )
+  assert np.isnan([stats['reward'], stats['accuracy']]).all()
+
+
+def test_every_field_says_whether_it_has_an_axis_of_samples():
+  """By its docstring, from which a new field cannot be missing."""
+  stated = dict(re.findall(r'^    (\w+): `\[(.+?)\]`', Rollouts.__doc__, re.M))
+  assert stated.keys() == {field.name for field in dataclasses.fields(Rollouts)}
+  found = {n for n, axes in stated.items() if 'G' not in axes.split(', ')}
+  assert found == set(structs.OF_PROBLEMS)
 
 
 def test_the_metrics_say_how_many():
+  everything = np.ones((4, 4), bool)
   stats = gathering.sampling_stats(
-    _groups(), np.zeros((4, 4)), np.ones((4, 4), bool), cap=16
+    _groups(), np.zeros((4, 4)), everything, everything, cap=16
   )
   assert stats['unverified'] == 8 / 16
   assert stats['guard_trick'] == 4 / 16

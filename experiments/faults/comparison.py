@@ -8,11 +8,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lrm_jax import jsonl
+from lrm_jax import jsonl, phases
 
-# Words in the names of what is measured with a clock, or counts what one start
-# of a run has compiled.
-TIMED = ('seconds', 'per_second', 'mfu', 'goodput', 'compil')
+_RATE = 'model_flops_per_second_per_device'
+# Names of what is measured with a clock, or counts what one start of a run has
+# compiled; whole ones, so that no other number goes unseen with them.
+TIMED = (
+  *('seconds', 'productive_seconds', 'sample_seconds', 'update_seconds'),
+  *(f'seconds_{name}' for name in phases.NAMES),
+  *(f'tokens_per_second_{of}' for of in ('sample', 'update', 'per_device')),
+  *(_RATE, f'{_RATE}_sample', 'mfu', 'mfu_sample'),
+  *('goodput', 'compilations'),
+)
 # Bytes of metrics.jsonl, which has those numbers in it; and what `crash.py`
 # gives each run another value of, as any two starts of a run may have.
 OTHERS = ('bytes', 'checkpoint_every', 'previous')
@@ -20,15 +27,27 @@ OTHERS = ('bytes', 'checkpoint_every', 'previous')
 LOCK = '.lock'
 
 
+class _Absent:
+  """In the place of a key that is not there, which null is not."""
+
+  def __repr__(self) -> str:
+    return 'absent'
+
+
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
   """What of `other` is not as in `one`; both are folders of ended runs."""
-  found = files(one, other)
-  for path in sorted(one.glob('evaluation/*.json')):
+  found = files(one, other) + leftovers(one, other)
+  names = [{x.name for x in run.glob('evaluation/*')} for run in (one, other)]
+  found += [
+    f'evaluation/{name}: only in one of both'
+    for name in sorted(names[0] ^ names[1])
+  ]
+  for name in sorted(names[0] & names[1]):
     pair = [
-      untimed(json.loads((x / 'evaluation' / path.name).read_text()))
+      untimed(json.loads((x / 'evaluation' / name).read_text()))
       for x in (one, other)
     ]
-    found += unequal(f'evaluation/{path.name}', *pair)
+    found += unequal(f'evaluation/{name}', *pair)
   found += unequal('metrics.jsonl', *map(_rows, (one, other)))
   return found + unequal('checkpoint', *map(_checkpoint, (one, other)))
 
@@ -43,6 +62,26 @@ def files(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     if (one / name).read_bytes() != (other / name).read_bytes():
       found.append(f'{name}: other bytes')
   return found
+
+
+def leftovers(one: pathlib.Path, other: pathlib.Path) -> list[str]:
+  """What lies among the checkpoints, or in the last one, of one run only.
+
+  Which steps have one is no difference: runs write them at other intervals.
+  """
+  held = []
+  for run in (one, other):
+    folder = run / 'checkpoints'
+    steps = sorted(int(x.name) for x in folder.iterdir() if x.name.isdecimal())
+    last = (folder / str(step) for step in steps[-1:])
+    held.append(
+      {x.name for x in folder.iterdir() if not x.name.isdecimal()}
+      | {f'LAST/{x.name}' for path in last for x in path.iterdir()}
+    )
+  return [
+    f'checkpoints/{name}: only in one of both'
+    for name in sorted(held[0] ^ held[1])
+  ]
 
 
 def _names(workdir: pathlib.Path) -> set[str]:
@@ -78,7 +117,7 @@ def untimed(value: Any) -> Any:
     return {
       key: untimed(item)
       for key, item in value.items()
-      if not any(word in key for word in TIMED + OTHERS)
+      if key not in TIMED + OTHERS
     }
   return [untimed(item) for item in value] if isinstance(value, list) else value
 
@@ -87,10 +126,11 @@ def unequal(name: str, one: Any, other: Any) -> list[str]:
   """Paths of leaves that differ; NaN equals itself."""
   if isinstance(one, dict) and isinstance(other, dict):
     both = sorted(one.keys() | other.keys())
+    value = lambda mapping, key: mapping[key] if key in mapping else _Absent()
     return [
       line
       for key in both
-      for line in unequal(f'{name}/{key}', one.get(key), other.get(key))
+      for line in unequal(f'{name}/{key}', value(one, key), value(other, key))
     ]
   if (
     isinstance(one, list) and isinstance(other, list) and len(one) == len(other)

@@ -7,7 +7,11 @@ each time in a phase chosen by lot, at its n-th time and some way into it, and
 started again by the same command. Its end is compared with that of a run that
 nobody disturbed: parameters, optimizer, memory, data cursor, exported model,
 metrics, rollouts and evaluations, bit for bit; times alone may differ. The
-table goes to `results/crash.json`.
+table goes to `results/crash.json`, with `differences` and `failure` as found:
+the matrix ends at the first.
+
+SIGTERM goes to the whole process group, as schedulers send it: the verifier's
+workers get it too.
 """
 
 import argparse
@@ -51,6 +55,21 @@ PLACES = {
 }
 # Any key that is free to change may; how often a checkpoint is due does most.
 INTERVALS = (1, 2, 5)
+
+
+class Failed(Exception):
+  """What a disturbed run did instead of going on.
+
+  Attributes:
+    rows: signals that it had been sent.
+    differences: from the undisturbed run; [] where it did not come to an end.
+  """
+
+  def __init__(
+    self, line: str, rows: list[dict] = (), differences: list[str] = ()
+  ):
+    super().__init__(line)
+    self.rows, self.differences = list(rows), list(differences)
 
 
 class Moment(NamedTuple):
@@ -101,15 +120,19 @@ def start(
       pass_fds=[write],
       stdout=subprocess.DEVNULL,
       stderr=errors,
+      start_new_session=True,  # A group of its own, see `send`.
     )
     os.close(write)
     place = None
-    with os.fdopen(read, 'rb', buffering=0) as marks:
-      if moment is not None:
-        place = disturb(process, marks, moment, number)
-      while marks.read(1 << 16):
-        pass  # Or it would wait for a reader.
-    code = process.wait()
+    try:
+      with os.fdopen(read, 'rb', buffering=0) as marks:
+        if moment is not None:
+          place = disturb(process, marks, moment, number)
+        while marks.read(1 << 16):
+          pass  # Or it would wait for a reader.
+      code = process.wait()
+    finally:
+      process.kill()  # Of another session: Ctrl-C does not reach it.
     errors.seek(0)
     return code, errors.read(), place
 
@@ -121,7 +144,7 @@ def disturb(process, marks, moment: Moment, number: int) -> str | None:
   while True:
     left = None if due is None else max(0.0, due - time.monotonic())
     if left == 0.0 or not select.select([marks], [], [], left)[0]:
-      process.send_signal(number)
+      send(process, number)
       return last
     text = marks.read(1 << 16)
     if not text:
@@ -130,6 +153,17 @@ def disturb(process, marks, moment: Moment, number: int) -> str | None:
       counts[last] += 1
       if due is None and counts[moment.place] == moment.occurrence:
         due = time.monotonic() + moment.delay
+
+
+def send(process: subprocess.Popen, number: int) -> None:
+  """SIGTERM to the group that the process leads, others to it alone.
+
+  A SIGKILL is that of the kernel, which picks one process.
+  """
+  if number == signal.SIGTERM:
+    os.killpg(process.pid, number)
+  else:
+    process.send_signal(number)
 
 
 def one_run(
@@ -145,7 +179,7 @@ def one_run(
     A row for each signal that came in time: signal, place, exit code.
 
   Raises:
-    SystemExit: the run failed, or ended otherwise than the undisturbed one.
+    Failed: the run failed, or ended otherwise than the undisturbed one.
   """
   shutil.rmtree(folder, ignore_errors=True)
   interval = rng.choice(INTERVALS)
@@ -162,16 +196,17 @@ def one_run(
     is_right = code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     if hit is None or (code == 0 and not stopped):
       if code != 0:
-        sys.exit(f'{folder} failed by itself: {errors}')
+        raise Failed(f'{folder} failed by itself: {errors}', rows)
       break  # It had ended already, or went on to its end.
     if not is_right:
-      sys.exit(f'{folder}: exit code {code} after {number.name}: {errors}')
+      line = f'{folder}: exit code {code} after {number.name}: {errors}'
+      raise Failed(line, rows)
   code, errors, _ = start(words, None, number)
   if code != 0:
-    sys.exit(f'{folder} failed after {rows}: {errors}')
+    raise Failed(f'{folder} failed after {rows}: {errors}', rows)
   found = comparison.differences(reference, folder)
   if found:
-    sys.exit(f'{folder} differs after {rows}: {found}')
+    raise Failed(f'{folder} differs after {rows}: {found}', rows, found)
   shutil.rmtree(folder)
   return rows
 
@@ -179,11 +214,15 @@ def one_run(
 def matrix(
   folder: pathlib.Path, wanted: dict[signal.Signals, int], seed: int, each: int
 ) -> list[dict]:
-  """Signals until there are as many as wanted, `each` per run at most."""
+  """Signals until there are as many as wanted, `each` per run at most.
+
+  Raises:
+    Failed: with the rows of all runs so far.
+  """
   reference = folder / 'undisturbed'
   code, errors, _ = start(command(reference), None, signal.SIGKILL)
   if code != 0:
-    sys.exit(f'the undisturbed run failed: {errors}')
+    raise Failed(f'the undisturbed run failed: {errors}')
   rng = random.Random(seed)
   rows = []
   for number, count in wanted.items():
@@ -192,15 +231,19 @@ def matrix(
       places = list(PLACES)
       rng.shuffle(places)
       some = places[: min(each, count - len(mine))]
-      mine += one_run(reference, folder / f'run{turn}', some, number, rng)
+      try:
+        mine += one_run(reference, folder / f'run{turn}', some, number, rng)
+      except Failed as error:
+        error.rows = rows + mine + error.rows
+        raise
       turn += 1
       print(f'{number.name}: {len(mine)} of {count}', flush=True)
     rows += mine
   return rows
 
 
-def main() -> None:
-  """Runs the matrix, and writes what came of it."""
+def main() -> int:
+  """Runs the matrix, and writes what came of it; 1 if something differs."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--stops', type=int, default=20)
@@ -215,27 +258,44 @@ def main() -> None:
     os.environ.update(
       cache | {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
     )
-    rows = matrix(pathlib.Path(folder), wanted, options.seed, options.each)
+    failure = None
+    try:
+      rows = matrix(pathlib.Path(folder), wanted, options.seed, options.each)
+    except Failed as error:
+      rows, failure = error.rows, error
+  record = {
+    'command': ' '.join(['python', *sys.argv]),
+    'machine': f'{platform.machine()}, {os.cpu_count()} cores',
+    'seconds': round(time.monotonic() - began),
+  } | summarize(rows, wanted, failure)
+  options.out.parent.mkdir(exist_ok=True)
+  options.out.write_text(json.dumps(record, indent=2) + '\n', 'utf-8')
+  print(json.dumps(record, indent=2))
+  return 0 if failure is None else 1
+
+
+def summarize(
+  rows: list[dict],
+  wanted: dict[signal.Signals, int],
+  failure: Failed | None,
+) -> dict:
+  """How many signals were sent where, and what came of them."""
   counts = {
     number.name: collections.Counter(
       row['place'] for row in rows if row['signal'] == number.name
     )
     for number in wanted
   }
-  record = {
-    'command': ' '.join(['python', *sys.argv]),
-    'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-    'seconds': round(time.monotonic() - began),
+  return {
+    'wanted': {number.name: count for number, count in wanted.items()},
     'signals': {name: sum(count.values()) for name, count in counts.items()},
     'places': {
       name: dict(sorted(count.items())) for name, count in counts.items()
     },
-    'differences': 0,
+    'differences': [] if failure is None else failure.differences,
+    'failure': None if failure is None else str(failure),
   }
-  options.out.parent.mkdir(exist_ok=True)
-  options.out.write_text(json.dumps(record, indent=2) + '\n', 'utf-8')
-  print(json.dumps(record, indent=2))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -4,9 +4,10 @@
 
 `lrm train` runs as a process of its own, with checkpoints, rollouts and
 evaluations on the way. Once a second its memory, open files, threads and
-children are read from /proc, and each step's seconds from its metrics. The
-first `--warm` steps compile and fill caches; after them, the first 200 steps
-are compared with the last 200. The table goes to `results/soak.json`.
+children, and memory and open files of these, are read from /proc, and each
+step's seconds from its metrics. The first `--warm` steps compile and fill
+caches; after them, the first 200 steps are compared with the last 200. The
+table goes to `results/soak.json`.
 """
 
 import argparse
@@ -27,6 +28,11 @@ from lrm_jax import jsonl, phases  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).parent / 'results' / 'soak.json'
 WINDOW = 200
+# What `look` reads.
+LOOKS = (
+  *('rss_kb', 'files', 'threads'),
+  *('children', 'children_rss_kb', 'children_files'),
+)
 # Of `config.py`: small, and all that happens in long runs does.
 MICRO = {
   'train.problems': 2,
@@ -51,27 +57,51 @@ MICRO = {
 
 
 def look(pid: int) -> dict[str, int]:
-  """Kilobytes of memory, open files and threads of a process; its children."""
-  status = pathlib.Path(f'/proc/{pid}/status').read_text()
-  fields = dict(line.split(':', 1) for line in status.splitlines())
-  children = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text()
-  return {
-    'rss_kb': int(fields['VmRSS'].split()[0]),
-    'files': len(os.listdir(f'/proc/{pid}/fd')),
-    'threads': int(fields['Threads']),
-    'children': len(children.split()),
+  """Kilobytes of memory, open files and threads of a process; its children.
+
+  Of these, and theirs, memory and open files are summed.
+  """
+  below = [held(each) for each in descendants(pid)]
+  return held(pid) | {
+    'children': len(below),
+    'children_rss_kb': sum(each['rss_kb'] for each in below),
+    'children_files': sum(each['files'] for each in below),
   }
+
+
+def held(pid: int) -> dict[str, int]:
+  """What one process has; zeros once it has ended."""
+  try:
+    status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    fields = dict(line.split(':', 1) for line in status.splitlines())
+    return {
+      'rss_kb': int(fields['VmRSS'].split()[0]),
+      'files': len(os.listdir(f'/proc/{pid}/fd')),
+      'threads': int(fields['Threads']),
+    }
+  except (OSError, KeyError):
+    return dict.fromkeys(('rss_kb', 'files', 'threads'), 0)
+
+
+def descendants(pid: int) -> list[int]:
+  """Children of all threads, and their children."""
+  found = []
+  for path in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+    try:
+      found += [int(word) for word in path.read_text().split()]
+    except OSError:
+      pass  # The thread ended meanwhile.
+  return found + [each for child in found for each in descendants(child)]
 
 
 def watch(process: subprocess.Popen, metrics: pathlib.Path) -> list[dict]:
   """A row a second until the process ends, with the step it is at."""
   rows = []
   while process.poll() is None:
-    try:
-      step = metrics.read_bytes().count(b'\n') if metrics.exists() else 0
-      rows.append({'step': step} | look(process.pid))
-    except (OSError, KeyError):
-      pass  # It ended meanwhile.
+    step = metrics.read_bytes().count(b'\n') if metrics.exists() else 0
+    row = {'step': step} | look(process.pid)
+    if row['rss_kb']:  # Else it ended meanwhile.
+      rows.append(row)
     time.sleep(1.0)
   return rows
 
@@ -96,15 +126,13 @@ def summarize(rows: list[dict], seconds: list[float], warm: int) -> dict:
       'steps': [low + 1, high],
       'median_step_seconds': statistics.median(seconds[low:high]),
       'mean_step_seconds': statistics.fmean(seconds[low:high]),
-      **{
-        key: statistics.median(row[key] for row in inside)
-        for key in ('rss_kb', 'files', 'threads', 'children')
-      },
+      **{key: statistics.median(row[key] for row in inside) for key in LOOKS},
     }
   ratio = lambda key: found['last'][key] / found['first'][key]
   return found | {
     'seconds_ratio': round(ratio('median_step_seconds'), 4),
     'rss_ratio': round(ratio('rss_kb'), 4),
+    'children_rss_ratio': round(ratio('children_rss_kb'), 4),
   }
 
 

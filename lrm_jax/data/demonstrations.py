@@ -5,7 +5,8 @@ A source is a function of the index alone, so a run resumes by its cursor.
 
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lrm_jax import errors, jsonl
 from lrm_jax.data import prompts
@@ -51,11 +52,22 @@ def chain_traces(
   return source
 
 
-def from_jsonl(tokenizer: base.Tokenizer, path: str, seed: int) -> Source:
-  """Rows with `question` and `response`, in a fresh order every epoch."""
+def read_jsonl(path: str) -> list[dict[str, Any]]:
+  """Rows with `question` and `response`, at least one.
+
+  Raises:
+    UserError: there is no such file, or a row has neither.
+  """
   rows = jsonl.read_rows(path, {'question': (str,), 'response': (str,)})
   if not rows:
     raise errors.UserError(f'{path}: has no rows; give at least one')
+  return rows
+
+
+def from_rows(
+  tokenizer: base.Tokenizer, rows: Sequence[Mapping[str, Any]], seed: int
+) -> Source:
+  """The rows of `read_jsonl`, in a fresh order every epoch."""
 
   @functools.lru_cache(maxsize=1)
   def order_of(epoch: int) -> list[int]:

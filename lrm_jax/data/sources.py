@@ -34,11 +34,13 @@ class ProblemSource(Sequence):
     name: for messages and reports.
     length: number of problems.
     read: index in `[0, length)` -> problem; always the same one.
+    is_generated: the problems are made by this program, and no file has them.
   """
 
   name: str
   length: int
   read: Callable[[int], Problem] = dataclasses.field(repr=False)
+  is_generated: bool = False
 
   def __len__(self) -> int:
     return self.length
@@ -236,7 +238,10 @@ def _open_chain_arithmetic(
   if levels is not None:
     make = functools.partial(make, levels=_levels(levels))
   return ProblemSource(
-    f'chain_arithmetic:{split}', CHAIN_ARITHMETIC_LENGTH[split], make
+    f'chain_arithmetic:{split}',
+    CHAIN_ARITHMETIC_LENGTH[split],
+    make,
+    is_generated=True,
   )
 
 

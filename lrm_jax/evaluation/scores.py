@@ -25,8 +25,8 @@ def summarize(rollouts: Rollouts) -> dict[str, float]:
     'thinking_tokens': float(rollouts.thinking_length.mean()),
     'truncated': float(rollouts.truncated.mean()),
     'tokens_per_correct': tokens_per_correct(tokens, correct),
-    'response_tokens_correct': _mean(tokens[correct]),
-    'response_tokens_wrong': _mean(tokens[~correct]),
+    'response_tokens_correct': mean(tokens[correct]),
+    'response_tokens_wrong': mean(tokens[~correct]),
   }
 
 
@@ -73,5 +73,6 @@ def by_level(
   return rows
 
 
-def _mean(values: np.ndarray) -> float:
-  return float(values.mean()) if values.size else math.nan
+def mean(values: np.ndarray) -> float:
+  """The mean in float64; NaN of nothing."""
+  return float(values.mean(dtype=np.float64)) if values.size else math.nan

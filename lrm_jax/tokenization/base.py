@@ -20,6 +20,7 @@ class Tokenizer(Protocol):
     eos_ids: every id that ends a response, at least one.
     special_tokens: `bos_token`, `eos_token` ... -> text, for chat templates.
     chat_template: jinja source, None where the model has none.
+    fingerprint: SHA-256 of all that decides on prompts, ids and ends.
   """
 
   vocab_size: int
@@ -28,6 +29,7 @@ class Tokenizer(Protocol):
   eos_ids: tuple[int, ...]
   special_tokens: Mapping[str, str]
   chat_template: str | None
+  fingerprint: str
 
   def encode(self, text: str) -> list[int]:
     """Ids of `text`.

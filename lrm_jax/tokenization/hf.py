@@ -37,6 +37,7 @@ class HFTokenizer:
     eos_ids: every id that ends a response.
     special_tokens: such as `{'eos_token': '<|im_end|>'}`, for chat templates.
     chat_template: jinja source or None.
+    fingerprint: see `Settings.fingerprint`.
   """
 
   def __init__(self, settings: settings_lib.Settings):
@@ -66,6 +67,7 @@ class HFTokenizer:
     self.eos_ids = self._special.eos
     self.special_tokens = dict(settings.tokens)
     self.chat_template = settings.chat_template
+    self.fingerprint = settings.fingerprint('tokenizer.json')
 
   def encode(self, text: str) -> list[int]:
     """Ids of `text`; nothing is added, special tokens become their ids."""

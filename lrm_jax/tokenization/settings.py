@@ -10,6 +10,8 @@ kinds of vocabulary (`tokenizer.json`, `tokenizer.model`) are read with them:
 """
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +71,24 @@ class Settings:
   added_tokens: Mapping[int, str]
   eos_ids: tuple[int, ...]
   chat_template: str | None
+
+  def fingerprint(self, vocabulary: str) -> str:
+    """SHA-256 of what decides on prompts, ids and ends, as hexadecimal digits.
+
+    What no tokenizer reads, such as a window stated beside it, is not in it.
+
+    Args:
+      vocabulary: the name of the file that the tokenizer is made of.
+    """
+    stated = [
+      vocabulary,
+      hashlib.sha256(self.files[vocabulary]).hexdigest(),
+      sorted(self.tokens.items()),
+      sorted(self.added_tokens.items()),
+      self.eos_ids,
+      self.chat_template,
+    ]
+    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 
   def save(self, directory: str | pathlib.Path) -> None:
     """Writes the tokenizer's files, unchanged, into `directory`."""

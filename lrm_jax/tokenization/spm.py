@@ -23,6 +23,7 @@ class SentencePieceTokenizer:
     eos_ids: every id that ends a response.
     special_tokens: such as `{'eos_token': '</s>'}`, for chat templates.
     chat_template: jinja source or None.
+    fingerprint: see `Settings.fingerprint`.
   """
 
   def __init__(self, settings: settings_lib.Settings):
@@ -49,6 +50,7 @@ class SentencePieceTokenizer:
     self.pad_id = self._special.pad
     self.eos_ids = self._special.eos
     self.chat_template = settings.chat_template
+    self.fingerprint = settings.fingerprint('tokenizer.model')
     self.special_tokens = {
       key: self._processor.id_to_piece(index)
       for key, index in model_ids.items()

@@ -86,7 +86,8 @@ def test_an_epoch_has_every_row_once_in_an_order_of_its_own(tmp_path):
   ]
   path = _write(tmp_path / 'rows.jsonl', rows)
   tokenizer = tiny.tokenizer()
-  source = demonstrations.from_jsonl(tokenizer, path, seed=0)
+  rows = demonstrations.read_jsonl(path)
+  source = demonstrations.from_rows(tokenizer, rows, seed=0)
   expected = {
     (
       tuple(prompts.encode_prompt(tokenizer, row['question'])),
@@ -102,10 +103,10 @@ def test_an_epoch_has_every_row_once_in_an_order_of_its_own(tmp_path):
     assert set(epoch) == expected
   assert epochs[0] != epochs[1] != epochs[2]
   # Any index may be asked for first.
-  again = demonstrations.from_jsonl(tokenizer, path, seed=0)
+  again = demonstrations.from_rows(tokenizer, rows, seed=0)
   assert tuple(map(tuple, again(25))) == epochs[2][1]
   assert tuple(map(tuple, again(3))) == epochs[0][3]
-  other = demonstrations.from_jsonl(tokenizer, path, seed=1)
+  other = demonstrations.from_rows(tokenizer, rows, seed=1)
   assert [tuple(map(tuple, other(i))) for i in range(12)] != epochs[0]
 
 
@@ -128,5 +129,5 @@ def test_mistakes_in_a_file(tmp_path, text, message):
   path = tmp_path / 'rows.jsonl'
   path.write_text(text)
   with pytest.raises(UserError) as info:
-    demonstrations.from_jsonl(tiny.tokenizer(), str(path), seed=0)
+    demonstrations.read_jsonl(str(path))
   assert str(info.value) == f'{path}{message}'
