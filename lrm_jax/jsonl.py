@@ -101,10 +101,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_parts(folder: storage.Path) -> None:
-  """Removes what a process left there that was killed while it wrote."""
+  """Removes files that a process left there that was killed as it wrote."""
   if not storage.is_remote(folder):
     for part in folder.glob('.*.part'):
-      part.unlink(missing_ok=True)
+      if part.is_file():
+        part.unlink(missing_ok=True)
 
 
 def _open_reader(path: storage.Path) -> IO[bytes]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lrm_jax import jsonl, storage
+from lrm_jax.checkpoints import replacing
 from lrm_jax.errors import UserError
 
 # Beside the run's folder itself: where files are written on the way.
@@ -21,7 +22,7 @@ def rewind(
 ) -> None:
   """Cuts metrics.jsonl and removes the rollouts of later steps.
 
-  And what a kill has left of files that were being written.
+  And what a kill has left of files and models that were being written.
 
   Args:
     workdir: of the run.
@@ -35,6 +36,7 @@ def rewind(
   """
   for folder in (workdir, *(workdir / name for name in FOLDERS)):
     jsonl.remove_parts(folder)
+  replacing.clean(workdir)
   path = workdir / 'metrics.jsonl'
   content = path.read_bytes() if path.exists() else b''
   if position is None:

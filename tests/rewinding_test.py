@@ -158,3 +158,27 @@ def test_files_that_were_being_written_are_removed(tmp_path):
   rewinding.rewind(tmp_path, 0, metrics.START)
   assert not any(path.exists() for path in left)
   assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize('killed', ['writing', 'between', 'removing'])
+def test_a_model_that_was_being_replaced(killed, tmp_path):
+  """Killed before, between and behind the two moves of `replacing`."""
+
+  def make(name, text):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text(text)
+
+  make('.mine.part', 'mine')
+  if killed == 'between':
+    make('.model.7.old', 'old')
+    make('.model.7.part', 'new')
+  else:
+    make('model', 'old' if killed == 'writing' else 'new')
+    make('.model.7.part' if killed == 'writing' else '.model.7.old', '?')
+  rewinding.rewind(tmp_path, 0, metrics.START)
+  assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
+    '.mine.part',
+    'model',
+  ]
+  text = (tmp_path / 'model' / 'config.json').read_text()
+  assert text == ('new' if killed == 'removing' else 'old')

@@ -59,6 +59,8 @@ MODEL = Kind(
 _ADAPTER = ('adapter_config.json', 'adapter_model.safetensors')
 ADAPTER = Kind(frozenset((*_CARDS, *_ADAPTER)), frozenset(_ADAPTER))
 _SHARD = re.compile(r'model-[0-9]+-of-[0-9]+\.safetensors')
+# What `replacing` calls its directories meanwhile.
+_LEFT = re.compile(r'\.(?P<name>.+)\.[0-9]+\.(?P<end>part|old)')
 
 
 @contextlib.contextmanager
@@ -105,6 +107,28 @@ def replacing(
       old.rename(directory)
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(part, ignore_errors=True)
+
+
+def clean(folder: storage.Path) -> None:
+  """Ends `replacing` for processes that were killed within it.
+
+  A directory that was away, with nothing in its place yet, comes back; the
+  others that were left are removed.
+
+  Args:
+    folder: that holds the directories; nobody else writes there now.
+  """
+  if storage.is_remote(folder) or not folder.exists():
+    return
+  for path in sorted(folder.iterdir()):
+    found = _LEFT.fullmatch(path.name)
+    if found is None or not path.is_dir():
+      continue
+    directory = path.with_name(found['name'])
+    if found['end'] == 'old' and not directory.exists():
+      path.rename(directory)
+    else:
+      shutil.rmtree(path)
 
 
 @contextlib.contextmanager
