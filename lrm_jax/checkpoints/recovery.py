@@ -89,8 +89,8 @@ def recover(folder: storage.Path) -> int | None:
 
   Removes what a killed save or removal has left. Names each step that cannot be
   used on stderr, in one line, and sets it aside, so that it can be saved again:
-  a damaged one as `damaged-STEP`, for good, and one that was never published,
-  until the next time, as `unpublished-STEP`.
+  a damaged one as `damaged-STEP`, for good, and one that was never published as
+  `unpublished-STEP`, until the run has come that far again.
 
   Raises:
     UserError: all are damaged. They stay as they are.
@@ -182,6 +182,15 @@ def remove(folder: storage.Path, step: int) -> None:
   gone = folder / f'{_DELETED}{step}'
   (folder / str(step)).rename(gone)
   storage.remove_folder(gone)
+
+
+def forget_unpublished(folder: storage.Path, step: int) -> None:
+  """Removes what was never published, up to a step that now is."""
+  for path in list(folder.iterdir()):
+    if path.name.startswith(_UNPUBLISHED):
+      number = path.name.removeprefix(_UNPUBLISHED).partition('.')[0]
+      if int(number) <= step:
+        storage.remove_folder(path)
 
 
 def _check_first_save(folder: storage.Path, faults: dict[int, str]) -> None:

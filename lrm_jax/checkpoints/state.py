@@ -241,6 +241,7 @@ class RunCheckpoints(StoredCheckpoints):
       if distributed.is_main():
         with self._explained('old checkpoints could not be removed from'):
           self._retire()
+          recovery.forget_unpublished(self._folder, step)
     except Exception as error:  # Raised again by `check`, in the main thread.
       self._failure = error
 

@@ -161,6 +161,18 @@ def test_of_unpublished_ones_the_last_stays(run):
   assert names(run) == ['20', 'unpublished-30']
 
 
+def test_an_unpublished_one_goes_when_it_was_made_again(run):
+  (run / 'checkpoints' / 'unpublished-50').mkdir()
+  lose_manifest(run / 'checkpoints' / '40')
+  assert_usable(run, 30)
+  (run / 'checkpoints' / 'unpublished-40.2').mkdir()
+  (run / 'checkpoints' / 'unpublished-50').mkdir()
+  save(run, 35)
+  assert 'unpublished-40' in names(run) and 'unpublished-40.2' in names(run)
+  save(run, 40)
+  assert names(run) == ['20', '30', '35', '40', 'unpublished-50']
+
+
 def test_several_are_named_newest_first(run, capsys):
   flip(run / 'checkpoints' / '40')
   lose(run / 'checkpoints' / '30')
