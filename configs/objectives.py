@@ -137,6 +137,17 @@ def cispo_trl(cap):
   )
 
 
+def llds(cap, kl=0.001, tolerance=0.0):
+  """GRPO with LLDS (2512.04220): good responses keep their likelihood."""
+  return compose(
+    budget=constant(cap),
+    regularizers=k3(kl)
+    | dict(
+      llds=dict(coefficient=0.2, tolerance=tolerance, aggregate='token_mean')
+    ),
+  )
+
+
 def disco(cap):
   """DisCO (2505.12366), log-L: right above wrong, in log-likelihood."""
   return compose(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from lrm_jax import masking
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import losses
+from lrm_jax.objectives import losses, ranges
 from lrm_jax.structs import Array, TokenTerms
 
 MAX_K3 = 10.0
@@ -199,6 +199,54 @@ def kl_hinge_focus(
   kept = jnp.asarray(mask) != 0
   kl = masking.mean(old_logp - logp, mask)
   return jnp.where(kept, beta * jnp.maximum(kl - delta, 0), 0)
+
+
+def llds(tokens: TokenTerms, *, tolerance: float = 0.0) -> jax.Array:
+  """LLDS: what good responses have lost in likelihood is pulled back.
+
+      d_t  = old_logp_t - logp_t
+      gate = [A >= 0] [sum_t d_t > 0]       of a response, a constant
+      l_t  = gate max(0, d_t)
+
+  over the trained tokens of a response; `A` is the mean of its advantages, so
+  groups without a signal (0) are kept too. On the tokens that have lost, of
+  responses that have lost as a whole, the slope in `logp` is -1; elsewhere,
+  and exactly on policy, it is 0. So nothing happens in a step's only
+  mini-batch, nor for an empty mask.
+
+  The paper's coefficient, lambda, is 0.2, and its denominator is the number of
+  all response tokens, not of those that the gate lets through: the key
+  `aggregate` of the regularizer, `token_mean`.
+
+  `old_logp` is the sampler's, which rounds otherwise than the trainer: without
+  a tolerance some tokens have "lost" 1e-6 nats on policy already, and are
+  pulled with the full slope.
+
+  Source: LLDS, arXiv 2512.04220, for search in turns. There a gate is of an
+  action, what stands between two outputs of a tool; a response of one turn is
+  one action, so this is also its variant LLDS-R, with a gate per response.
+  Its LLDS-MA, which weights the tokens of the answer down, is left out: terms
+  do not know which tokens are the answer's. The tolerance is ours.
+
+  Args:
+    tokens: `logp`, `old_logp`, `advantage` and `mask`, `[B, G, T]`.
+    tolerance: nats; a `d` within plus or minus that counts as 0, in the sum
+      too. 0 in the paper.
+
+  Returns:
+    `[B, G, T]`, at least 0.
+
+  Raises:
+    UserError: a negative `tolerance`.
+  """
+  ranges.NOT_NEGATIVE.check('llds', tolerance=tolerance)
+  loss = -_change(tokens)
+  lost = jax.lax.stop_gradient(jnp.where(jnp.abs(loss) > tolerance, loss, 0))
+  total = jnp.sum(lost, axis=-1, keepdims=True)
+  advantage = masking.sum(tokens.advantage, tokens.mask, axis=-1, keepdims=True)
+  # A comparison, not jnp.maximum, whose slope at 0 is 1/2.
+  gate = (advantage >= 0) & (total > 0) & (lost > 0)
+  return jnp.where(gate, loss, 0)
 
 
 # A recipe without any of these needs no reference policy.

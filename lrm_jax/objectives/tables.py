@@ -115,6 +115,7 @@ REGULARIZERS = {
   'kl_k1': regularizers.kl_k1,
   'kl_k2': regularizers.kl_k2,
   'kl_k3': regularizers.kl_k3,
+  'llds': regularizers.llds,
 }
 AGGREGATES = {
   'fixed_length': aggregate.fixed_length,

@@ -76,3 +76,20 @@ def kl_hinge_focus(logp, old_logp, advantage, mask, beta, delta):
   kept = [i for i in np.ndindex(mask.shape) if mask[i]]
   kl = sum(old_logp[i] - logp[i] for i in kept) / len(kept)
   return beta * max(0.0, kl - delta) * mask
+
+
+def llds(tokens, tolerance=0.0):
+  logp, old_logp, advantage, mask = float64(
+    tokens.logp, tokens.old_logp, tokens.advantage, tokens.mask
+  )
+  values = np.zeros(mask.shape)
+  for b, g in np.ndindex(mask.shape[:2]):
+    lost = {}
+    for t in np.flatnonzero(mask[b, g]):
+      d = old_logp[b, g, t] - logp[b, g, t]
+      lost[t] = d if abs(d) > tolerance else 0.0
+    is_good = sum(advantage[b, g, t] for t in lost) >= 0
+    if is_good and sum(lost.values()) > 0:
+      for t, d in lost.items():
+        values[b, g, t] = max(0.0, d)
+  return values
