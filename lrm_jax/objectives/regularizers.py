@@ -61,6 +61,83 @@ def entropy(tokens: TokenTerms) -> jax.Array:
   return jnp.where(jnp.asarray(tokens.mask) != 0, -tokens.entropy, 0)
 
 
+def adaptive_entropy(
+  tokens: TokenTerms, *, scale: float = 10.0, most: float = 5.0
+) -> jax.Array:
+  """Light-IF's bonus: `-focus H`, more where the entropy is about to fall.
+
+  `focus`, a constant, is the weight of `adaptive_entropy_focus`: within a
+  response the tokens weigh most whose log-probability covaries most with the
+  advantage. `H`, the entropy of the policy, keeps its gradient.
+
+  The paper's coefficient is 1, and its code divides by the number of all
+  response tokens: the key `aggregate` of the regularizer, `token_mean`.
+
+  Source: TEA-RL of Light-IF, arXiv 2508.03178, and its released code.
+  Deviations: there the means are of a micro-batch, here of the mini-batch; in
+  the code a gradient flows through the log-probability in the weights too
+  (not through its mean), here the weights are constant.
+
+  Args:
+    tokens: `entropy`, `mask` and `focus`.
+    scale: read by `adaptive_entropy_focus`.
+    most: read by `adaptive_entropy_focus`.
+
+  Returns:
+    `[B, G, T]`, at most 0.
+  """
+  del scale, most
+  return entropy(tokens) * _focus(tokens)
+
+
+def adaptive_entropy_focus(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  scale: float,
+  most: float,
+) -> jax.Array:
+  """`clip(scale softmax_t(cov_t), 0, most)`, a softmax for each response.
+
+      cov_t = (A_t - mean A) (logp_t - mean logp)
+
+  with means over the trained tokens of the mini-batch, so a long response
+  counts more in them. Where all tokens of a response have one advantage, the
+  mean of `logp` drops out. A response at the mean advantage, as all are without
+  any signal, has the weight `scale / L` on each of its `L` tokens: the bonus is
+  not off. The weights of a response sum to `scale` at most, however long it
+  is, and a single token has the weight `min(scale, most)`.
+
+  Args:
+    logp: `[B, G, T]` under the policy being trained.
+    old_logp: not looked at.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+    scale: the sum of a response's weights; 10 in Light-IF.
+    most: the largest weight; 5 in Light-IF.
+
+  Returns:
+    `[B, G, T]` float32, 0 outside the mask.
+
+  Raises:
+    UserError: a negative `scale` or `most`.
+  """
+  del old_logp
+  ranges.NOT_NEGATIVE.check('adaptive_entropy', scale=scale, most=most)
+  kept = jnp.asarray(mask) != 0
+  covariance = masking.center(advantage, mask) * masking.center(logp, mask)
+  largest = jnp.max(
+    covariance, axis=-1, keepdims=True, initial=-jnp.inf, where=kept
+  )
+  # Selected before it is raised: without a token `largest` is infinite.
+  weight = jnp.exp(jnp.where(kept, covariance - largest, -jnp.inf))
+  # The largest adds 1 to the sum, so this is the sum of any tokens.
+  total = jnp.maximum(jnp.sum(weight, axis=-1, keepdims=True), 1)
+  return jnp.clip(scale * weight / total, 0, most)
+
+
 def kl_cov(tokens: TokenTerms, *, fraction: float = 0.002) -> jax.Array:
   """KL-Cov: `focus |logp - old_logp|`, on the few tokens in focus.
 

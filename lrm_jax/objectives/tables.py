@@ -109,6 +109,7 @@ LOSSES = {
   'ppo_clip': losses.ppo_clip,
 }
 REGULARIZERS = {
+  'adaptive_entropy': regularizers.adaptive_entropy,
   'entropy': regularizers.entropy,
   'kl_cov': regularizers.kl_cov,
   'kl_hinge': regularizers.kl_hinge,
@@ -158,6 +159,7 @@ OBSERVERS = {
 }
 # Which regularizers look at the whole mini-batch first.
 PREPARERS = {
+  'adaptive_entropy': regularizers.adaptive_entropy_focus,
   'kl_cov': regularizers.kl_cov_focus,
   'kl_hinge': regularizers.kl_hinge_focus,
 }

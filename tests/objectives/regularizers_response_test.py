@@ -1,6 +1,7 @@
 """Regularizers that look at a response as a whole."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -140,10 +141,114 @@ def test_llds_is_a_mean_over_all_tokens_in_its_recipe():
   np.testing.assert_allclose(added, 0.2 * 0.75 / 5, rtol=1e-5)
 
 
+# --- Entropy that adapts to the covariance ---
+
+
+def weights(logp, advantage, mask=None, *, scale=10.0, most=5.0):
+  """The focus of one group; its advantages are one a response."""
+  logp = jnp.asarray([logp], jnp.float32)
+  advantage = jnp.asarray([advantage], jnp.float32)[..., None]
+  mask = jnp.ones_like(logp) if mask is None else jnp.asarray([mask])
+  return regularizers.adaptive_entropy_focus(
+    logp,
+    0 * logp,
+    advantage * jnp.ones_like(logp),
+    mask,
+    scale=scale,
+    most=most,
+  )[0]
+
+
+LN3 = math.log(3)
+
+
+# Advantages of mean 0: e^(+-ln 3) against 1 is 3/4, or 1/4, of a response.
+def test_adaptive_entropy_literal():
+  focus = weights([[LN3, 0], [LN3, 0]], [1, -1], most=100.0)
+  np.testing.assert_allclose(focus, [[7.5, 2.5], [2.5, 7.5]], rtol=1e-5)
+  focus = weights([[LN3, 0], [LN3, 0]], [1, -1])
+  np.testing.assert_allclose(focus, [[5, 2.5], [2.5, 5]], rtol=1e-5)
+  focus = weights([[LN3, 0], [LN3, 0]], [1, -1], scale=1.0)
+  np.testing.assert_allclose(focus, [[0.75, 0.25], [0.25, 0.75]], rtol=1e-5)
+
+
+# Three tokens at 1 and one at -1: the mean is 1/2, and e^(2 ln 3 / 2) is 3.
+def test_adaptive_entropy_takes_its_means_over_tokens():
+  focus = weights(
+    [[2 * LN3, 0, 0], [7, 9, 9]], [1, -1], [[1, 1, 1], [1, 0, 0]], most=100.0
+  )
+  np.testing.assert_allclose(focus, [[6, 2, 2], [10, 0, 0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize('advantage', [0.0, 0.1, -3.0])
+def test_adaptive_entropy_without_a_signal_is_even(advantage):
+  # Ten over the four, two or one tokens of a response; 5 at most.
+  mask = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+  focus = weights(
+    np.random.default_rng(0).normal(size=(4, 4)), [advantage] * 4, mask
+  )
+  np.testing.assert_allclose(
+    focus,
+    [[2.5, 2.5, 2.5, 2.5], [5, 5, 0, 0], [0, 0, 5, 0], [0, 0, 0, 0]],
+    rtol=1e-5,
+  )
+
+
+def test_the_level_of_a_response_does_not_change_its_weights():
+  logp = np.random.default_rng(0).normal(size=(3, 5))
+  focus = weights(logp, [2, -1, 0.5])
+  shifted = weights(logp - [[1], [20], [3]], [2, -1, 0.5])
+  np.testing.assert_allclose(shifted, focus, rtol=1e-4)
+  np.testing.assert_allclose(
+    weights(logp, [2, -1, 0.5], most=10.0).sum(-1), [10] * 3, rtol=1e-5
+  )
+
+
+def test_adaptive_entropy_stands_large_covariances():
+  # e^200 is not formed: all of the weight is on one token.
+  focus = weights([[20, 0], [20, 0]], [10, -10])
+  np.testing.assert_array_equal(focus, [[5, 0], [0, 5]])
+
+
+def test_adaptive_entropy_keeps_the_gradient_of_the_entropy_alone():
+  built = recipe.build(_config(objectives.light_if(cap=8)))
+  (term,) = [x for x in built.regularizers if x.name == 'adaptive_entropy']
+  tokens = terms()
+
+  def added(logp, entropy):
+    """The recipe's own loss less that without the term."""
+    new = dataclasses.replace(tokens, logp=logp, entropy=entropy)
+    weight = built.weights(tokens.mask)
+    focus = built.focus(logp, new.old_logp, new.advantage, new.mask)
+    without = dataclasses.replace(
+      built,
+      regularizers=tuple(x for x in built.regularizers if x is not term),
+    )
+    return built.total(new, weight, focus) - without.total(new, weight, focus)
+
+  of_logp, of_entropy = jax.grad(added, (0, 1))(tokens.logp, tokens.entropy)
+  np.testing.assert_allclose(of_logp, 0, atol=1e-6)
+  focus = expected_regularizers.adaptive_entropy_focus(
+    tokens.logp, None, tokens.advantage, tokens.mask, 10.0, 5.0
+  )
+  np.testing.assert_allclose(
+    of_entropy, -focus / tokens.mask.sum(), rtol=1e-4, atol=1e-7
+  )
+
+
 def _config(objective):
   return ml_collections.ConfigDict({'objective': objective.to_dict()})
 
 
-def test_refused():
-  with pytest.raises(UserError, match='^llds: tolerance = -1.0; give at least'):
+@pytest.mark.parametrize('change', [{'scale': -1.0}, {'most': -1.0}])
+def test_negative_weights_are_refused(change):
+  (key,) = change
+  message = f'^adaptive_entropy: {key} = -1.0; give at least 0$'
+  with pytest.raises(UserError, match=message):
+    weights([[0.0]], [0], **change)
+
+
+def test_a_negative_tolerance_is_refused():
+  message = '^llds: tolerance = -1.0; give at least 0$'
+  with pytest.raises(UserError, match=message):
     regularizers.llds(terms(), tolerance=-1.0)

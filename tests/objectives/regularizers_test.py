@@ -17,6 +17,7 @@ from tests.objectives import reference
 from tests.objectives.reference import regularizers as expected_regularizers
 
 PARTS = {
+  'adaptive_entropy': regularizers.adaptive_entropy,
   'entropy': regularizers.entropy,
   'kl_cov': regularizers.kl_cov,
   'kl_hinge': regularizers.kl_hinge,
@@ -206,6 +207,10 @@ def test_only_the_kl_terms_read_the_reference():
 # --- What they make of a whole mini-batch ---
 
 FOCUS = {
+  'adaptive_entropy': (
+    regularizers.adaptive_entropy_focus,
+    {'scale': 10.0, 'most': 5.0},
+  ),
   'kl_cov': (regularizers.kl_cov_focus, {'fraction': 0.1}),
   'kl_hinge': (regularizers.kl_hinge_focus, {'beta': 50.0, 'delta': 0.01}),
 }
