@@ -281,6 +281,25 @@ def think_prune(caps, lengths):
   )
 
 
+def rmt(initial, gamma, steps, room, weight, least=1):
+  """RMT (2509.24375): prompts ask for fewer thinking tokens step by step."""
+  asked = dict(times=2, room=room)
+  return compose(
+    budget=dict(
+      name='geometric',
+      initial=initial,
+      least=least,
+      gamma=gamma,
+      steps=steps,
+      **asked,
+    ),
+    target=dict(name='share_of_cap', **asked),
+    shaping=dict(
+      outcome=dict(right=1.0 - weight), triangular=dict(peak=weight)
+    ),
+  )
+
+
 def o1_pruner(cap):
   """O1-Pruner's weights (2501.12570), on responses of the policy itself."""
   return compose(

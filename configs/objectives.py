@@ -137,6 +137,32 @@ def cispo_trl(cap):
   )
 
 
+def llds(cap, kl=0.001, tolerance=0.0):
+  """GRPO with LLDS (2512.04220): good responses keep their likelihood."""
+  return compose(
+    budget=constant(cap),
+    regularizers=k3(kl)
+    | dict(
+      llds=dict(coefficient=0.2, tolerance=tolerance, aggregate='token_mean')
+    ),
+  )
+
+
+def light_if(cap, scale=10.0, most=5.0):
+  """TEA-RL of Light-IF (2508.03178): an entropy bonus by covariance."""
+  return compose(
+    budget=constant(cap),
+    loss=dict(name='ppo_clip', low=1.0, high=1.0, dual=10.0),
+    regularizers=k3(0.001)
+    | dict(
+      adaptive_entropy=dict(
+        coefficient=1.0, scale=scale, most=most, aggregate='token_mean'
+      )
+    ),
+    aggregate=dict(name='token_mean'),
+  )
+
+
 def disco(cap):
   """DisCO (2505.12366), log-L: right above wrong, in log-likelihood."""
   return compose(

@@ -63,6 +63,11 @@ OTHER_SIZES = {
   'hapo_linear': {'data.train_problems': 70},
   'laser_d': {'train.monitor_problems': 4},
   'laser_de': {'train.monitor_problems': 4},
+  'rmt': {
+    'objective.budget.initial': 16,
+    'objective.budget.room': 16,
+    'objective.target.room': 16,
+  },
   'think_prune': {'objective.budget.caps': (48, 40, 32)},
 }
 BUDGETS = {
@@ -149,7 +154,7 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'name', ['siri', 'da_dler', 'l1', 'think_prune', 'dot', 'hapo']
+  'name', ['siri', 'da_dler', 'l1', 'think_prune', 'rmt', 'dot', 'hapo']
 )
 def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
   """Caps, tiers, targets, counts of problems and records are traced values."""
@@ -168,7 +173,7 @@ def test_budgets_targets_and_memory_never_compile_again(name, grader, tmp_path):
       config.objective.oversampling.high = 1.5
   rows = advance(experiment.build(config, grader), tmp_path)
   assert rows[-1]['compilations'] == rows[1]['compilations'] > 0
-  if name in ('siri', 'think_prune'):
+  if name in ('siri', 'think_prune', 'rmt'):
     assert len({row['cap'] for row in rows}) > 2
 
 

@@ -76,6 +76,7 @@ RECIPES = {
   'drpo': efficient.drpo(cap=T),
   'grpo': objectives.grpo(cap=T),
   'gspo': objectives.gspo(cap=T),
+  'llds': objectives.llds(cap=T),
 }
 RECIPES['dot'].regularizers.kl_cov.fraction = 0.2  # of a few dozen tokens
 RECIPES['gspo'].loss.low = RECIPES['gspo'].loss.high = 0.3

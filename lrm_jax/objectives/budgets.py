@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrm_jax.errors import UserError
+from lrm_jax.objectives import ranges
 from lrm_jax.structs import Array
 
 
@@ -164,6 +165,62 @@ def stages(step: Array | int, *, caps: tuple, lengths: tuple) -> Array:
   ends = np.cumsum(lengths, dtype=np.int32)[:-1]
   stage = (step > ends).sum()
   return _look_up(np.array(caps, np.int32), stage)
+
+
+def geometric(
+  step: Array | int,
+  *,
+  initial: int,
+  least: int,
+  gamma: float,
+  steps: int,
+  times: int,
+  room: int,
+) -> Array:
+  """RMT's budget, which decays: `cap = times B_t + room`.
+
+      B_t = max(least, floor(initial gamma^(t / steps))),   t = step - 1
+
+  The first step has the budget `initial`, step `steps + 1` would have
+  `initial gamma`, and there it stays: with RMT's 800 and 0.2 it never falls
+  below 160. What is whole on paper is whole here, though floats may
+  lie 1e-13 below it.
+
+  RMT's prompt asks for `B_t` tokens of thinking, and its reward is 0 from
+  twice as many on: a cap of `2 B_t` and room for an answer cuts only what
+  earns nothing for its length. The target `share_of_cap`, with the same
+  `times` and `room`, is `B_t` again. With `times` 1 and no room the cap is
+  `B_t` itself.
+
+  Source: RMT, arXiv 2509.24375, with `initial` 800, `least` 1 and `gamma` 0.2.
+  Deviations: there the cap is a fixed number, so that a right answer after
+  more than `2 B_t` tokens of thinking is still right; here it may be cut.
+  That its step 0 is our step 1 is a reconstruction.
+
+  Args:
+    step: RL step, counted from 1.
+    initial: B of the first step, thinking tokens.
+    least: smallest B, at least 1.
+    gamma: what is left of B after all steps; above 0, up to 1.
+    steps: T, over which it decays; the run's.
+    times: budgets in a cap, at least 1.
+    room: response tokens beside the thinking.
+
+  Returns:
+    The cap, an int32 scalar.
+
+  Raises:
+    UserError: a number that is not in its range, or `least` above `initial`.
+  """
+  ranges.COUNT.check('geometric', least=least, steps=steps, times=times)
+  ranges.check_order('geometric', least=least, initial=initial)
+  ranges.POSITIVE_SHARE.check('geometric', gamma=gamma)
+  ranges.NOT_NEGATIVE.check('geometric', room=room)
+  share = np.power(float(gamma), np.arange(steps + 1) / steps)
+  budget = np.maximum(np.floor(initial * share + 1e-9), least)
+  clip = jnp.clip if isinstance(step, jax.Array) else np.clip
+  caps = (times * budget + room).astype(np.int32)
+  return _look_up(caps, clip(step - 1, 0, steps))
 
 
 def _check_cycle(name: str, low: int, high: int, period: int) -> None:

@@ -46,7 +46,7 @@ _NEEDS = {
   ('shaping', 'tldr'): {'target': 'level_target'},
 }
 # Rewards that compare with what the prompt asked for.
-_TARGETED = ('l1_exact', 'l1_max')
+_TARGETED = ('l1_exact', 'l1_max', 'triangular')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,6 +354,15 @@ def _check_neighbours(objective: dict) -> None:
         f'{_WHERE}.bonuses = {binding.join(objective["bonuses"])}: {name} '
         'takes its classes from the sign of the advantage; leave them out'
       )
+  budget = objective['budget']
+  if budget['name'] == 'geometric' and target == 'share_of_cap':
+    for key in ('times', 'room'):
+      if objective['target'][key] != budget[key]:
+        raise UserError(
+          f'{_WHERE}.target.{key} = {objective["target"][key]}: with a budget '
+          f'of {key} = {budget[key]} prompts would not ask for the budget; '
+          'give the same number'
+        )
   hinge = objective['regularizers'].get('kl_hinge')
   if hinge is not None and (
     hinge['coefficient'] != 1 or hinge.get('aggregate') != 'token_mean'

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from lrm_jax import masking
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import losses
+from lrm_jax.objectives import losses, ranges
 from lrm_jax.structs import Array, TokenTerms
 
 MAX_K3 = 10.0
@@ -59,6 +59,83 @@ def kl_k3(tokens: TokenTerms) -> jax.Array:
 def entropy(tokens: TokenTerms) -> jax.Array:
   """`-H`: a positive coefficient rewards the entropy of the policy."""
   return jnp.where(jnp.asarray(tokens.mask) != 0, -tokens.entropy, 0)
+
+
+def adaptive_entropy(
+  tokens: TokenTerms, *, scale: float = 10.0, most: float = 5.0
+) -> jax.Array:
+  """Light-IF's bonus: `-focus H`, more where the entropy is about to fall.
+
+  `focus`, a constant, is the weight of `adaptive_entropy_focus`: within a
+  response the tokens weigh most whose log-probability covaries most with the
+  advantage. `H`, the entropy of the policy, keeps its gradient.
+
+  The paper's coefficient is 1, and its code divides by the number of all
+  response tokens: the key `aggregate` of the regularizer, `token_mean`.
+
+  Source: TEA-RL of Light-IF, arXiv 2508.03178, and its released code.
+  Deviations: there the means are of a micro-batch, here of the mini-batch; in
+  the code a gradient flows through the log-probability in the weights too
+  (not through its mean), here the weights are constant.
+
+  Args:
+    tokens: `entropy`, `mask` and `focus`.
+    scale: read by `adaptive_entropy_focus`.
+    most: read by `adaptive_entropy_focus`.
+
+  Returns:
+    `[B, G, T]`, at most 0.
+  """
+  del scale, most
+  return entropy(tokens) * _focus(tokens)
+
+
+def adaptive_entropy_focus(
+  logp: Array,
+  old_logp: Array,
+  advantage: Array,
+  mask: Array,
+  *,
+  scale: float,
+  most: float,
+) -> jax.Array:
+  """`clip(scale softmax_t(cov_t), 0, most)`, a softmax for each response.
+
+      cov_t = (A_t - mean A) (logp_t - mean logp)
+
+  with means over the trained tokens of the mini-batch, so a long response
+  counts more in them. Where all tokens of a response have one advantage, the
+  mean of `logp` drops out. A response at the mean advantage, as all are without
+  any signal, has the weight `scale / L` on each of its `L` tokens: the bonus is
+  not off. The weights of a response sum to `scale` at most, however long it
+  is, and a single token has the weight `min(scale, most)`.
+
+  Args:
+    logp: `[B, G, T]` under the policy being trained.
+    old_logp: not looked at.
+    advantage: of each token.
+    mask: 1 on tokens that are trained.
+    scale: the sum of a response's weights; 10 in Light-IF.
+    most: the largest weight; 5 in Light-IF.
+
+  Returns:
+    `[B, G, T]` float32, 0 outside the mask.
+
+  Raises:
+    UserError: a negative `scale` or `most`.
+  """
+  del old_logp
+  ranges.NOT_NEGATIVE.check('adaptive_entropy', scale=scale, most=most)
+  kept = jnp.asarray(mask) != 0
+  covariance = masking.center(advantage, mask) * masking.center(logp, mask)
+  largest = jnp.max(
+    covariance, axis=-1, keepdims=True, initial=-jnp.inf, where=kept
+  )
+  # Selected before it is raised: without a token `largest` is infinite.
+  weight = jnp.exp(jnp.where(kept, covariance - largest, -jnp.inf))
+  # The largest adds 1 to the sum, so this is the sum of any tokens.
+  total = jnp.maximum(jnp.sum(weight, axis=-1, keepdims=True), 1)
+  return jnp.clip(scale * weight / total, 0, most)
 
 
 def kl_cov(tokens: TokenTerms, *, fraction: float = 0.002) -> jax.Array:
@@ -199,6 +276,54 @@ def kl_hinge_focus(
   kept = jnp.asarray(mask) != 0
   kl = masking.mean(old_logp - logp, mask)
   return jnp.where(kept, beta * jnp.maximum(kl - delta, 0), 0)
+
+
+def llds(tokens: TokenTerms, *, tolerance: float = 0.0) -> jax.Array:
+  """LLDS: what good responses have lost in likelihood is pulled back.
+
+      d_t  = old_logp_t - logp_t
+      gate = [A >= 0] [sum_t d_t > 0]       of a response, a constant
+      l_t  = gate max(0, d_t)
+
+  over the trained tokens of a response; `A` is the mean of its advantages, so
+  groups without a signal (0) are kept too. On the tokens that have lost, of
+  responses that have lost as a whole, the slope in `logp` is -1; elsewhere,
+  and exactly on policy, it is 0. So nothing happens in a step's only
+  mini-batch, nor for an empty mask.
+
+  The paper's coefficient, lambda, is 0.2, and its denominator is the number of
+  all response tokens, not of those that the gate lets through: the key
+  `aggregate` of the regularizer, `token_mean`.
+
+  `old_logp` is the sampler's, which rounds otherwise than the trainer: without
+  a tolerance some tokens have "lost" 1e-6 nats on policy already, and are
+  pulled with the full slope.
+
+  Source: LLDS, arXiv 2512.04220, for search in turns. There a gate is of an
+  action, what stands between two outputs of a tool; a response of one turn is
+  one action, so this is also its variant LLDS-R, with a gate per response.
+  Its LLDS-MA, which weights the tokens of the answer down, is left out: terms
+  do not know which tokens are the answer's. The tolerance is ours.
+
+  Args:
+    tokens: `logp`, `old_logp`, `advantage` and `mask`, `[B, G, T]`.
+    tolerance: nats; a `d` within plus or minus that counts as 0, in the sum
+      too. 0 in the paper.
+
+  Returns:
+    `[B, G, T]`, at least 0.
+
+  Raises:
+    UserError: a negative `tolerance`.
+  """
+  ranges.NOT_NEGATIVE.check('llds', tolerance=tolerance)
+  loss = -_change(tokens)
+  lost = jax.lax.stop_gradient(jnp.where(jnp.abs(loss) > tolerance, loss, 0))
+  total = jnp.sum(lost, axis=-1, keepdims=True)
+  advantage = masking.sum(tokens.advantage, tokens.mask, axis=-1, keepdims=True)
+  # A comparison, not jnp.maximum, whose slope at 0 is 1/2.
+  gate = (advantage >= 0) & (total > 0) & (lost > 0)
+  return jnp.where(gate, loss, 0)
 
 
 # A recipe without any of these needs no reference policy.

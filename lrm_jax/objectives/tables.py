@@ -20,6 +20,7 @@ from lrm_jax.objectives.shaping import capped, relative, remembering
 
 BUDGETS = {
   'constant': budgets.constant,
+  'geometric': budgets.geometric,
   'siri_cosine': budgets.siri_cosine,
   'siri_stair': budgets.siri_stair,
   'siri_stair_cosine': budgets.siri_stair_cosine,
@@ -29,6 +30,7 @@ TARGETS = {
   'cap_target': targets.cap_target,
   'level_target': targets.level_target,
   'no_target': targets.no_target,
+  'share_of_cap': targets.share_of_cap,
   'uniform_target': targets.uniform_target,
 }
 CURRICULA = {
@@ -71,6 +73,7 @@ SHAPING = {
   'sigmoid_length': relative.sigmoid_length,
   'step_pruner': relative.step_pruner,
   'tldr': capped.tldr,
+  'triangular': capped.triangular,
   'truncation': capped.truncation,
   'valid_format': capped.valid_format,
 }
@@ -109,12 +112,14 @@ LOSSES = {
   'ppo_clip': losses.ppo_clip,
 }
 REGULARIZERS = {
+  'adaptive_entropy': regularizers.adaptive_entropy,
   'entropy': regularizers.entropy,
   'kl_cov': regularizers.kl_cov,
   'kl_hinge': regularizers.kl_hinge,
   'kl_k1': regularizers.kl_k1,
   'kl_k2': regularizers.kl_k2,
   'kl_k3': regularizers.kl_k3,
+  'llds': regularizers.llds,
 }
 AGGREGATES = {
   'fixed_length': aggregate.fixed_length,
@@ -157,6 +162,7 @@ OBSERVERS = {
 }
 # Which regularizers look at the whole mini-batch first.
 PREPARERS = {
+  'adaptive_entropy': regularizers.adaptive_entropy_focus,
   'kl_cov': regularizers.kl_cov_focus,
   'kl_hinge': regularizers.kl_hinge_focus,
 }

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from lrm_jax.data import prompts
 from lrm_jax.errors import UserError
+from lrm_jax.objectives import ranges
 from lrm_jax.structs import Array
 
 
@@ -89,6 +90,34 @@ def cap_target(keys: Array, cap: Array | int) -> jax.Array:
     `[B]` int32.
   """
   return jnp.broadcast_to(jnp.asarray(cap, jnp.int32), jnp.shape(keys))
+
+
+def share_of_cap(
+  keys: Array, cap: Array | int, *, times: int, room: int
+) -> jax.Array:
+  """`max(1, floor((cap - room) / times))`: a budget of thinking tokens.
+
+  The inverse of a cap of `times` budgets and `room` tokens for the answer, as
+  `budgets.geometric` makes it; a recipe with both has the same numbers in both.
+
+  Source: the prompts of RMT, arXiv 2509.24375, ask for the budget of the step.
+
+  Args:
+    keys: `[B]` random keys; only their number is used.
+    cap: response tokens.
+    times: budgets in a cap, at least 1.
+    room: response tokens of the cap beside them.
+
+  Returns:
+    `[B]` int32, thinking tokens.
+
+  Raises:
+    UserError: `times` below 1, or a negative `room`.
+  """
+  ranges.COUNT.check('share_of_cap', times=times)
+  ranges.NOT_NEGATIVE.check('share_of_cap', room=room)
+  budget = jnp.maximum((jnp.asarray(cap, jnp.int32) - room) // times, 1)
+  return jnp.broadcast_to(budget, jnp.shape(keys))
 
 
 def _uniform(keys: Array, low: int, high: int) -> jax.Array:

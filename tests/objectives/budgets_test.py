@@ -19,10 +19,18 @@ SIRI = {
   'siri_stair_cosine': budgets.siri_stair_cosine,
 }
 PUBLISHED = {'low': 8192, 'high': 16384, 'period': 640}
+RMT = {
+  'initial': 800,
+  'least': 1,
+  'gamma': 0.2,
+  'steps': 4,
+  'times': 1,
+  'room': 0,
+}
 THINKPRUNE = {'caps': (4000, 3000, 2000), 'lengths': (2, 1, 3)}
 
 
-def schedule(function, steps, **keys):
+def schedule(function, steps, /, **keys):
   """The caps of steps 1, 2, ..., all of them in one call."""
   return np.asarray(function(jnp.arange(1, steps + 1), **keys))
 
@@ -142,10 +150,59 @@ def test_stages():
   assert budgets.stages(5, caps=(7,), lengths=(2,)) == 7
 
 
+# 0.2^(1/4) = 0.66874, squared 0.44721, cubed 0.29907: of 800 these are 534.99,
+# 357.77 and 239.26; then 160, and no less.
+def test_geometric_literal():
+  caps = [800, 534, 357, 239, 160, 160, 160]
+  assert schedule(budgets.geometric, 7, **RMT).tolist() == caps
+  assert [budgets.geometric(s, **RMT) for s in range(1, 8)] == caps
+  caps = schedule(budgets.geometric, 5, **RMT | {'least': 240})
+  assert caps.tolist() == [800, 534, 357, 240, 240]
+  caps = schedule(budgets.geometric, 5, **RMT | {'times': 2, 'room': 48})
+  assert caps.tolist() == [1648, 1116, 762, 526, 368]
+  assert budgets.geometric(0, **RMT) == 800
+
+
+def test_geometric_is_whole_where_it_is_on_paper():
+  keys = RMT | {'initial': 100, 'gamma': 0.58, 'steps': 1}
+  assert 100 * 0.58 < 58
+  assert schedule(budgets.geometric, 3, **keys).tolist() == [100, 58, 58]
+
+
+@pytest.mark.parametrize('gamma', [0.001, 0.2, 0.3364, 0.58, 0.97, 1.0])
+@pytest.mark.parametrize('steps', [1, 2, 3, 40])
+def test_geometric_equals_the_formula(gamma, steps):
+  keys = RMT | {'gamma': gamma, 'steps': steps, 'least': 3, 'times': 2}
+  caps = schedule(budgets.geometric, steps + 3, **keys)
+  wanted = [expected.geometric(s, **keys) for s in range(1, steps + 4)]
+  assert caps.tolist() == wanted
+  assert (np.diff(caps) <= 0).all()
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'least': 0}, 'least = 0; give at least 1'),
+    ({'steps': 0}, 'steps = 0; give at least 1'),
+    ({'times': 0}, 'times = 0; give at least 1'),
+    ({'gamma': 0.0}, 'gamma = 0.0; give one above 0, up to 1'),
+    ({'gamma': 1.5}, 'gamma = 1.5; give one above 0, up to 1'),
+    ({'room': -1}, 'room = -1; give at least 0'),
+    ({'least': 801}, 'least = 801, initial = 800; give least <= initial'),
+  ],
+)
+def test_geometric_refuses(change, message):
+  with pytest.raises(UserError, match=f'^geometric: {message}$'):
+    budgets.geometric(1, **RMT | change)
+
+
 EVERY = {
   name: functools.partial(function, **PUBLISHED)
   for name, function in SIRI.items()
-} | {'stages': functools.partial(budgets.stages, **THINKPRUNE)}
+} | {
+  'stages': functools.partial(budgets.stages, **THINKPRUNE),
+  'geometric': functools.partial(budgets.geometric, **RMT),
+}
 
 
 @pytest.mark.parametrize('name', EVERY)

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 
+from configs import efficient
 from lrm_jax.errors import UserError
 from lrm_jax.objectives import recipe as recipes
 from lrm_jax.objectives import tables
@@ -66,6 +67,19 @@ def choices(part):
       },
       "config.objective.target = 'level_target': l1_max rewards the tokens "
       'that the prompt asks for; choose another target',
+    ),
+    (
+      {'shaping': {'triangular': {}}},
+      "config.objective.target = 'no_target': triangular rewards the tokens "
+      'that the prompt asks for; choose another target',
+    ),
+    (
+      {
+        'budget': efficient.rmt(9, 0.5, 4, room=8, weight=0.5).budget,
+        'target': {'name': 'share_of_cap', 'times': 2, 'room': 9},
+      },
+      'config.objective.target.room = 9: with a budget of room = 8 prompts '
+      'would not ask for the budget; give the same number',
     ),
     (
       {'regularizers': {'kl_hinge': {'coefficient': 0.5}}},

@@ -17,14 +17,18 @@ from tests.objectives import reference
 from tests.objectives.reference import regularizers as expected_regularizers
 
 PARTS = {
+  'adaptive_entropy': regularizers.adaptive_entropy,
   'entropy': regularizers.entropy,
   'kl_cov': regularizers.kl_cov,
   'kl_hinge': regularizers.kl_hinge,
   'kl_k1': regularizers.kl_k1,
   'kl_k2': regularizers.kl_k2,
   'kl_k3': regularizers.kl_k3,
+  'llds': regularizers.llds,
 }
 EVERY = list(PARTS)
+# One by one; the others look at a response as a whole.
+TOKENWISE = [name for name in EVERY if name != 'llds']
 KLS = ['kl_k1', 'kl_k2', 'kl_k3']
 JITTED = {name: jax.jit(function) for name, function in PARTS.items()}
 
@@ -171,7 +175,7 @@ def test_garbage_outside_the_mask(name, garbage):
     assert not gradient[tokens.mask == 0].any()
 
 
-@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('name', TOKENWISE)
 def test_masked_equals_sliced(name):
   tokens = terms()
   kept = tokens.mask > 0
@@ -203,6 +207,10 @@ def test_only_the_kl_terms_read_the_reference():
 # --- What they make of a whole mini-batch ---
 
 FOCUS = {
+  'adaptive_entropy': (
+    regularizers.adaptive_entropy_focus,
+    {'scale': 10.0, 'most': 5.0},
+  ),
   'kl_cov': (regularizers.kl_cov_focus, {'fraction': 0.1}),
   'kl_hinge': (regularizers.kl_hinge_focus, {'beta': 50.0, 'delta': 0.01}),
 }

@@ -9,7 +9,7 @@ import pytest
 
 from lrm_jax import rng
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import targets
+from lrm_jax.objectives import budgets, targets
 from tests.objectives.reference import targets as expected
 
 EVERY = {
@@ -19,6 +19,7 @@ EVERY = {
   ),
   'level_target': targets.level_target,
   'cap_target': targets.cap_target,
+  'share_of_cap': functools.partial(targets.share_of_cap, times=2, room=32),
 }
 
 
@@ -40,6 +41,36 @@ def test_cap_target(cap):
   target = targets.cap_target(keys(2), cap)
   np.testing.assert_array_equal(target, [96, 96])
   np.testing.assert_array_equal(target, expected.cap_target(2, 96))
+
+
+# (96 - 32) / 2 = 32 and (97 - 32) / 2 = 32.5; there is always one to ask for.
+@pytest.mark.parametrize(('cap', 'budget'), [(96, 32), (97, 32), (33, 1)])
+def test_share_of_cap(cap, budget):
+  for given in (cap, jnp.int32(cap)):
+    target = EVERY['share_of_cap'](keys(2), given)
+    np.testing.assert_array_equal(target, [budget, budget])
+  assert expected.share_of_cap(2, cap, 2, 32) == [budget, budget]
+
+
+def test_share_of_cap_is_the_budget_of_the_step():
+  made = dict(initial=800, least=1, gamma=0.2, steps=9)
+  for step in range(1, 12):
+    budget = budgets.geometric(step, **made, times=1, room=0)
+    cap = budgets.geometric(step, **made, times=3, room=50)
+    target = targets.share_of_cap(keys(1), cap, times=3, room=50)
+    assert target.tolist() == [budget]
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'times': 0}, 'times = 0; give at least 1'),
+    ({'room': -1}, 'room = -1; give at least 0'),
+  ],
+)
+def test_share_of_cap_refuses(change, message):
+  with pytest.raises(UserError, match=f'^share_of_cap: {message}$'):
+    targets.share_of_cap(keys(1), 96, **{'times': 2, 'room': 32} | change)
 
 
 def test_uniform_target_reaches_both_ends_equally_often():

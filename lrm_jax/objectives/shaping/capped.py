@@ -297,6 +297,38 @@ def l1_max(
   return jnp.where(rollouts.right, value, 0)
 
 
+def triangular(rollouts: Rollouts, *, peak: float = 1.0) -> jax.Array:
+  """RMT's length reward: `peak max(0, 1 - |L - n| / n)`.
+
+  `L` is the thinking, `n` the thinking tokens asked for: it rises from 0 at no
+  thinking to `peak` at `n` and falls to 0 at `2 n` and beyond. A term for right
+  and wrong responses alike; one whose thinking never closed is all thinking,
+  and truncated ones are judged by theirs. A target of 0 earns 0.
+
+  The paper's `(1 - w) [right] + w r_len` is `outcome` with `right` of `1 - w`
+  beside this with a `peak` of `w r_max`.
+
+  Source: RMT, arXiv 2509.24375; its w and r_max are unknown to us. Deviation:
+  there [right] is the next token of a text; its loss on the other tokens,
+  plain next-token prediction, is left out.
+
+  Args:
+    rollouts: `thinking_length` and `target` (thinking tokens).
+    peak: at the length asked for.
+
+  Returns:
+    The term `[B, G]`, within `[0, peak]`.
+
+  Raises:
+    UserError: a negative `peak`.
+  """
+  ranges.NOT_NEGATIVE.check('triangular', peak=peak)
+  target = jnp.asarray(rollouts.target)[:, None]
+  miss = jnp.abs(jnp.asarray(rollouts.thinking_length) - target)
+  share = miss.astype(jnp.float32) / jnp.maximum(target, 1)
+  return jnp.where(target > 0, peak * jnp.maximum(1 - share, 0), 0)
+
+
 def tldr(
   rollouts: Rollouts, *, short: float, medium: float, long: float
 ) -> jax.Array:

@@ -1,5 +1,6 @@
 """Budgets from the formulas, before rounding."""
 
+import fractions
 import math
 
 
@@ -40,3 +41,13 @@ def stages(step, caps, lengths):
     if step <= end:
       return cap
   return caps[-1]
+
+
+def geometric(step, initial, least, gamma, steps, times, room):
+  # Exactly: b <= initial gamma^(t/T) where b^T <= initial^T gamma^t.
+  t = min(step - 1, steps)
+  bound = initial**steps * fractions.Fraction(str(gamma)) ** t
+  b = initial
+  while b > least and b**steps > bound:
+    b -= 1
+  return times * b + room

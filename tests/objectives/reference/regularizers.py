@@ -76,3 +76,42 @@ def kl_hinge_focus(logp, old_logp, advantage, mask, beta, delta):
   kept = [i for i in np.ndindex(mask.shape) if mask[i]]
   kl = sum(old_logp[i] - logp[i] for i in kept) / len(kept)
   return beta * max(0.0, kl - delta) * mask
+
+
+def llds(tokens, tolerance=0.0):
+  logp, old_logp, advantage, mask = float64(
+    tokens.logp, tokens.old_logp, tokens.advantage, tokens.mask
+  )
+  values = np.zeros(mask.shape)
+  for b, g in np.ndindex(mask.shape[:2]):
+    lost = {}
+    for t in np.flatnonzero(mask[b, g]):
+      d = old_logp[b, g, t] - logp[b, g, t]
+      lost[t] = d if abs(d) > tolerance else 0.0
+    is_good = sum(advantage[b, g, t] for t in lost) >= 0
+    if is_good and sum(lost.values()) > 0:
+      for t, d in lost.items():
+        values[b, g, t] = max(0.0, d)
+  return values
+
+
+def adaptive_entropy(tokens):
+  return entropy(tokens) * tokens.focus
+
+
+def adaptive_entropy_focus(logp, old_logp, advantage, mask, scale, most):
+  logp, advantage, mask = float64(logp, advantage, mask)
+  kept = [i for i in np.ndindex(mask.shape) if mask[i]]
+  mean_logp = sum(logp[i] for i in kept) / len(kept)
+  mean_advantage = sum(advantage[i] for i in kept) / len(kept)
+  focus = np.zeros(mask.shape)
+  for b, g in np.ndindex(mask.shape[:2]):
+    power = {}
+    for t in np.flatnonzero(mask[b, g]):
+      i = b, g, t
+      power[i] = math.exp(
+        (advantage[i] - mean_advantage) * (logp[i] - mean_logp)
+      )
+    for i, value in power.items():
+      focus[i] = min(scale * value / sum(power.values()), most)
+  return focus

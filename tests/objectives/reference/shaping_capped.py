@@ -119,3 +119,14 @@ def tldr(rollouts, short, medium, long):
       used = int(rollouts.length[b, g]) / int(rollouts.cap[b])
       reward[b, g] = 1 - beta * used
   return reward
+
+
+def triangular(rollouts, peak):
+  reward = np.zeros(np.shape(rollouts.correct))
+  for b, g in np.ndindex(reward.shape):
+    n, length = int(rollouts.target[b]), int(rollouts.thinking_length[b, g])
+    if length < n:
+      reward[b, g] = peak * length / n
+    elif 0 < n and length <= 2 * n:
+      reward[b, g] = peak * (2 * n - length) / n
+  return reward

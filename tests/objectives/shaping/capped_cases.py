@@ -38,6 +38,7 @@ KEYS = {
   'format_length': {'turning_point': 0.4},
   'l1_exact': {'alpha': 3e-3},
   'l1_max': {'alpha': 0.05, 'offset': 0.5},
+  'triangular': {'peak': 0.5},
   'tldr': {'short': 0.9, 'medium': 0.5, 'long': 0.1},
 }
 EAGER = {

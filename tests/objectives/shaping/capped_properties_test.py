@@ -124,10 +124,10 @@ def test_a_shorter_right_response_never_earns_less(name):
 
 
 @pytest.mark.parametrize(
-  ('name', 'best'), [('format_length', 8), ('l1_exact', 6)]
+  ('name', 'best'), [('format_length', 8), ('l1_exact', 6), ('triangular', 7)]
 )
 def test_where_the_best_length_is_not_the_shortest(name, best):
-  """At 0.4 of the cap, and at the length asked for."""
+  """At 0.4 of the cap, and at the length asked for: 6, or 6 of thinking."""
   reward = np.asarray(EVERY[name](_rising(target=6)))[0]
   assert np.argmax(reward) + 1 == best
   assert (np.diff(reward)[: best - 1] > 0).all()

@@ -201,6 +201,37 @@ def test_l1_exact_lets_a_wrong_hit_pass_a_right_miss():
   assert total[0, 0] < total[0, 1] == 0
 
 
+# 8 asked for: an eighth a token up to 8, and back again until 16.
+def test_triangular_literal():
+  thinking = [0, 1, 4, 8, 12, 15, 16, 17]
+  rollouts = one_group(
+    [1, 0] * 4, [20] * 8, 20, thinking_length=[thinking], target=[8]
+  )
+  expected = np.array([0, 0.125, 0.5, 1, 0.5, 0.125, 0, 0])
+  np.testing.assert_array_equal(capped.triangular(rollouts), [expected])
+  reward = capped.triangular(rollouts, peak=0.5)
+  np.testing.assert_array_equal(reward, [expected / 2])
+
+
+def test_triangular_where_nothing_was_asked_for():
+  rollouts = one_group([1, 1], [1, 2], 2, thinking_length=[[0, 1]], target=[0])
+  np.testing.assert_array_equal(capped.triangular(rollouts), [[0, 0]])
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_triangular_equals_the_loops_at_long_targets(seed):
+  rng = np.random.default_rng(seed)
+  length = rng.integers(1, 60, (9, 8))
+  rollouts = reference.rollouts(
+    correct=rng.integers(0, 2, (9, 8)),
+    length=length,
+    thinking_length=rng.integers(0, length),
+    target=rng.integers(1, 30, 9),
+  )
+  expected = shaping_capped.triangular(rollouts, 0.5)
+  np.testing.assert_allclose(EVERY['triangular'](rollouts), expected, atol=1e-6)
+
+
 # Half of the cap at betas of 1, 1/2 and 0; a level of 7 counts as 2.
 def test_tldr_literal():
   rollouts = reference.rollouts(
@@ -223,6 +254,7 @@ def test_tldr_literal():
     ('format_length', {'turning_point': 1.5}, '1.5; give one above 0, up to 1'),
     ('l1_exact', {'alpha': -1.0}, '-1.0; give at least 0'),
     ('l1_max', {'alpha': -1.0}, '-1.0; give at least 0'),
+    ('triangular', {'peak': -1.0}, '-1.0; give at least 0'),
     ('tldr', {'medium': -1.0}, '-1.0; give at least 0'),
   ],
 )
