@@ -96,6 +96,9 @@ def get_config() -> config_dict.ConfigDict:
       spike_factor=0.0,  # see `configs/default.py`
       spike_reset=False,
     ),
+    loss=dict(  # of `lrm_jax/sft_losses.py`, and keywords of it
+      name='cross_entropy',  # cross_entropy | entropy_sft
+    ),
     max_skipped=5,  # updates in a row that are not finite end the run
     position_limit=0,  # draw training positions below this; 0: as they are
     load_balance=0.0,  # times the load-balance loss; for experts only
