@@ -114,8 +114,11 @@ def get_config() -> config_dict.ConfigDict:
       every=0,  # steps; 0: only before and after
     ),
     optimizer=dict(
-      name='adamw',  # adamw | muon
+      name='adamw',  # adamw | muon | spam
       muon_factor=8.0,  # muon only: its rate on projections, over the peak
+      spam_threshold=5000.0,  # spam only: times a second moment: a bound of g^2
+      spam_interval=500,  # likewise; updates after which moments begin anew
+      spam_warmup=150,  # likewise; updates behind that with a smaller step
       learning_rate=1e-3,  # peak
       schedule='constant',  # constant | cosine | linear
       warmup_steps=5,  # optimizer updates

@@ -84,17 +84,23 @@ def get_config() -> config_dict.ConfigDict:
     optimizer=dict(
       name='muon',  # reaches AdamW's loss with a third of the tokens here
       muon_factor=8.0,  # times the learning rate, on projections
+      spam_threshold=5000.0,  # spam only, see `configs/default.py`
+      spam_interval=500,
+      spam_warmup=150,
       learning_rate=2e-3,  # peak
       schedule='cosine',
       warmup_steps=100,
       final_fraction=0.02,
       b1=0.9,
       b2=0.98,
-      eps=1e-8,  # adamw only
+      eps=1e-8,  # not of muon
       weight_decay=0.0,
       clip_norm=1.0,
       spike_factor=0.0,  # see `configs/default.py`
       spike_reset=False,
+    ),
+    loss=dict(  # of `lrm_jax/sft_losses.py`, and keywords of it
+      name='cross_entropy',  # cross_entropy | entropy_sft
     ),
     max_skipped=5,  # updates in a row that are not finite end the run
     position_limit=0,  # draw training positions below this; 0: as they are

@@ -7,7 +7,7 @@ import ml_collections
 import optax
 import optax.contrib
 
-from lrm_jax import errors, rounding, spikes
+from lrm_jax import errors, rounding, spam, spikes
 from lrm_jax.models import lora
 from lrm_jax.models.transformer import Params
 
@@ -66,6 +66,12 @@ def make_optimizer(
   Raises:
     UserError: an unknown name, or a factor that cannot be.
   """
+  if config.name in ('momo', 'momo_adam'):
+    raise errors.UserError(
+      f'optimizer.name={config.name!r}: its step size is (loss - lower bound) '
+      '/ |gradient|^2, and the signed losses of policies have no lower bound; '
+      f'choose from {", ".join(OPTIMIZERS)}'
+    )
   if config.name not in OPTIMIZERS:
     raise errors.UserError(
       f'optimizer.name={config.name!r} is not one of {", ".join(OPTIMIZERS)}'
@@ -76,6 +82,11 @@ def make_optimizer(
     OPTIMIZERS[config.name](config, rate),
   )
   factor = config.spike_factor
+  if factor and config.name == 'spam':
+    raise errors.UserError(
+      f'optimizer.spike_factor={factor} with optimizer.name=spam, which has a '
+      'bound of its own; give spike_factor=0, or another optimizer'
+    )
   if not (factor == 0 or 1 < factor < math.inf):
     raise errors.UserError(
       f'optimizer.spike_factor={factor} must be above 1 and finite, or 0 for '
@@ -138,7 +149,28 @@ def muon(
   )
 
 
-OPTIMIZERS = {'adamw': adamw, 'muon': muon}
+def spike_aware(
+  config: ml_collections.ConfigDict, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  """SPAM; weight decay as AdamW's, which its warm-ups do not scale.
+
+  The clip of the whole gradient comes before; the paper's own has none.
+  """
+  return optax.chain(
+    spam.scale_by_spam(
+      b1=config.b1,
+      b2=config.b2,
+      eps=config.eps,
+      threshold=config.spam_threshold,
+      interval=config.spam_interval,
+      warmup=config.spam_warmup,
+    ),
+    optax.add_decayed_weights(config.weight_decay, is_matrix),
+    optax.scale_by_learning_rate(rate),
+  )
+
+
+OPTIMIZERS = {'adamw': adamw, 'muon': muon, 'spam': spike_aware}
 
 
 def is_matrix(params: Params) -> Params:

@@ -1,4 +1,4 @@
-"""The supervised loop: demonstrations in stages, token-mean cross-entropy.
+"""The supervised loop: demonstrations in stages, a loss of `sft_losses.py`.
 
 Trains a new model (sizes in the config, with a vocabulary trained on the
 data) or an existing one, evaluates it and writes it out with a model card.
@@ -32,6 +32,7 @@ from lrm_jax import (
   policy,
   rng,
   rollout,
+  sft_losses,
   sft_numbers,
   sft_resuming,
   sft_step,
@@ -112,10 +113,7 @@ def _run(
   parts = policy.divide(config, model, params, needs_reference=False)
   state = policy.start_state(optimizer, parts.trained, mesh)
   contents = sft_resuming.contents_of(tokenizer, rows)
-  places, balance = sft_step.make_places(config), config.load_balance
-  step_function = sft_step.make_step(
-    model, optimizer, places, parts.combine, balance, mesh
-  )
+  step_function = sft_step.of_run(config, model, optimizer, parts.combine, mesh)
   with RunCheckpoints(workdir, keep=1) as checkpoints:
     state, host = sft_resuming.restore(
       config, checkpoints, state, parts.frozen, contents
@@ -146,6 +144,7 @@ def _run(
 def check(config: ml_collections.ConfigDict) -> Mesh | None:
   """The mesh of several devices; all that the config points to was opened."""
   optim.make_optimizer(config.optimizer, 1)
+  sft_losses.of_run(config)
   checks.check_skipped('max_skipped', config.max_skipped)
   for stage in stage_configs(config):
     chain_arithmetic.Style(**stage.style)

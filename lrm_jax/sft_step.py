@@ -11,7 +11,15 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from lrm_jax import guard, packing, policy, rng, sharding, spikes
+from lrm_jax import (
+  guard,
+  packing,
+  policy,
+  rng,
+  sft_losses,
+  sharding,
+  spikes,
+)
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.models import feed_forward, output_head, positions, transformer
 from lrm_jax.models.config import ModelConfig
@@ -37,6 +45,20 @@ def make_places(
   return places
 
 
+def of_run(
+  config: ml_collections.ConfigDict,
+  model: ModelConfig,
+  optimizer: optax.GradientTransformation,
+  combine: Callable[..., Any],
+  mesh: Mesh | None,
+):
+  """`make_step` with the places, the load balance and the loss of a config."""
+  places, loss = make_places(config), sft_losses.of_run(config)
+  return make_step(
+    model, optimizer, places, combine, config.load_balance, mesh, loss
+  )
+
+
 def make_step(
   model: ModelConfig,
   optimizer: optax.GradientTransformation,
@@ -44,15 +66,16 @@ def make_step(
   combine: Callable[..., Any] = policy.whole,
   load_balance: float = 0.0,
   mesh: Mesh | None = None,
+  objective: sft_losses.Loss = sft_losses.cross_entropy,
 ):
   """Builds `step(state, rows, mask, frozen=None) -> state, numbers`.
 
   The state is donated; see `policy.Parts` for `frozen` and `combine`. Numbers:
   `loss`, `grad_norm`, `skipped` (1 if one of them, or what the optimizer makes
-  of them, is not finite: then all but the step is what it was) and what
-  `spikes.counted` says.
-  loss = sum of -log p(token) over response tokens / their number, in nats,
-  plus `load_balance` times `feed_forward.load_balance` of all tokens.
+  of them, is not finite: then all but the step is what it was), those of the
+  objective, and what `spikes.counted` says.
+  loss = the `objective`, one of `sft_losses.py`, of all rows in nats, plus
+  `load_balance` times `feed_forward.load_balance` of all tokens.
   """
 
   def loss_of(trained, frozen, rows: packing.Rows, at: Array, mask: Array):
@@ -64,16 +87,18 @@ def make_step(
     # row's own first token, a prompt token, whose mask is 0.
     targets = jnp.roll(rows.tokens, -1, axis=-1)
     weights = jnp.roll(mask, -1, axis=-1)
-    logp, _ = output_head.token_logp(model, params, hidden, targets, chunk=4096)
-    loss = -jnp.sum(logp * weights) / jnp.sum(weights)
+    logp, entropy = output_head.token_logp(
+      model, params, hidden, targets, chunk=4096
+    )
+    loss, found = objective(logp, entropy, weights)
     if load_balance:
       loads = feed_forward.loads(kept.routing, model.experts.used)
       loss += load_balance * feed_forward.load_balance(loads, kept.routing)
-    return loss
+    return loss, found
 
   def step(state: TrainState, rows: packing.Rows, mask: Array, frozen=None):
     at = places(rows, state.step)
-    loss, grads = jax.value_and_grad(loss_of)(
+    (loss, found), grads = jax.value_and_grad(loss_of, has_aux=True)(
       state.params, frozen, rows, at, mask
     )
     grads = sharding.constrain(grads, slots=True)
@@ -82,7 +107,7 @@ def make_step(
     change = functools.partial(guard.change, optimizer)
     new, is_done = guard.guarded(is_good, change, grads, state)
     numbers = {'loss': loss, 'grad_norm': norm, 'skipped': 1.0 - is_done}
-    numbers |= spikes.counted(state, new)
+    numbers |= found | spikes.counted(state, new)
     return dataclasses.replace(new, step=state.step + 1), numbers
 
   return jax.jit(mesh_lib.divided(mesh, step), donate_argnums=0)

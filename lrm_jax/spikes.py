@@ -5,8 +5,9 @@
 
 Adam keeps a spike for as long as its moments last. Huang et al. 2025 (SPAM,
 arXiv 2501.06842, section 3) cut single numbers that exceed a multiple of their
-second moment, and begin both moments anew every so many updates. Here the norm
-of the whole gradient is what is bounded, and moments begin anew when it was.
+second moment, and begin both moments anew every so many updates: `spam.py`.
+Here the norm of the whole gradient is what is bounded, and moments begin anew
+when it was.
 """
 
 from typing import Any, NamedTuple
@@ -132,7 +133,10 @@ def forget(state: Any, is_spike: Array) -> Any:
 
 
 def counted(before: TrainState, after: TrainState) -> dict[str, Array]:
-  """The metric `spikes` of an update, 0 or 1; {} where nothing is bounded."""
+  """The metric `spikes` of an update; {} where nothing is bounded.
+
+  0 or 1 gradients behind `bound`, single numbers of one with SPAM.
+  """
   old, new = (
     optax.tree.get(state.opt_state, 'spikes') for state in (before, after)
   )

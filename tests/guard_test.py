@@ -175,7 +175,7 @@ def unguarded(is_good, change, grads, state, *, fetch=None, place=None):
   return guard.divided(change(grads, state), state), is_good
 
 
-@pytest.mark.parametrize('name', ['adamw', 'muon'])
+@pytest.mark.parametrize('name', ['adamw', 'muon', 'spam'])
 def test_it_costs_good_updates_nothing(name, monkeypatch):
   """The same bits with and without a guard, and no copy of the state."""
 

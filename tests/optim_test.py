@@ -83,7 +83,13 @@ def test_a_run_shorter_than_its_warm_up(schedule):
       {'schedule': 'cosin'},
       "optimizer.schedule='cosin' is not one of constant, cosine, linear",
     ),
-    ({'name': 'adam'}, "optimizer.name='adam' is not one of adamw, muon"),
+    ({'name': 'adam'}, "optimizer.name='adam' is not one of adamw, muon, spam"),
+    (
+      {'name': 'momo'},
+      "optimizer.name='momo': its step size is (loss - lower bound) / "
+      '|gradient|^2, and the signed losses of policies have no lower bound; '
+      'choose from adamw, muon, spam',
+    ),
   ],
 )
 def test_unknown_names(changes, message):

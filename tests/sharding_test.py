@@ -101,6 +101,9 @@ def optimizer(name):
       'eps': 1e-8,
       'weight_decay': 0.0,
       'muon_factor': 8.0,
+      'spam_threshold': 5000.0,
+      'spam_interval': 500,
+      'spam_warmup': 150,
     }
   )
   return optim.make_optimizer(settings, 1)
@@ -123,7 +126,7 @@ def state_specs(name, params, **sizes):
   }
 
 
-@pytest.mark.parametrize('name', ['adamw', 'muon'])
+@pytest.mark.parametrize('name', ['adamw', 'muon', 'spam'])
 def test_what_an_optimizer_keeps_is_divided_further(name):
   """Parameters are whole on the data axis; its moments have no need to be."""
   found = state_specs(name, key_maps.shapes(DENSE), data=2, fsdp=2, tensor=2)
@@ -133,8 +136,8 @@ def test_what_an_optimizer_keeps_is_divided_further(name):
     for path, spec in found.items()
     if path.startswith('opt_state') and path.endswith('mlp/gate/kernel')
   }
-  # Adam has two, Muon one.
-  assert len(moments) == {'adamw': 2, 'muon': 1}[name]
+  # Adam and SPAM have two, Muon one.
+  assert len(moments) == {'adamw': 2, 'muon': 1, 'spam': 2}[name]
   assert set(moments.values()) == {P(None, ('fsdp', 'data'), 'tensor')}
   counts = [spec for path, spec in found.items() if path.endswith('count')]
   assert counts and set(counts) == {P()}

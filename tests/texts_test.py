@@ -231,7 +231,7 @@ def offloaded(method='grpo', **changes):
     ),
     (
       lambda: optim.make_optimizer(load(optimizer__name='sgd').optimizer, 1),
-      "optimizer.name='sgd' is not one of adamw, muon",
+      "optimizer.name='sgd' is not one of adamw, muon, spam",
     ),
     (
       lambda: optim.make_optimizer(load(optimizer__schedule='x').optimizer, 1),
