@@ -34,6 +34,7 @@ from lrm_jax.checkpoints import manifests, recovery, retention
 
 # Through it orbax prints the tracebacks of its threads.
 _ORBAX_LOGGER = logging.getLogger('absl')
+_ASYNCIO_LOGGER = logging.getLogger('asyncio')
 NO_METRICS: Mapping[str, float | None] = {}
 
 
@@ -136,7 +137,9 @@ class RunCheckpoints(StoredCheckpoints):
     best: int = 0,
     best_metric: str = '',
   ):
-    _ORBAX_LOGGER.addFilter(_is_news)  # Once, however often it is added.
+    # Once, however often they are added.
+    _ORBAX_LOGGER.addFilter(_is_news)
+    _ASYNCIO_LOGGER.addFilter(_is_no_write)
     if not _previous_hooks:
       _previous_hooks.append(sys.unraisablehook)
       sys.unraisablehook = _unraisable
@@ -302,6 +305,14 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 # Who was told of exceptions that nobody can catch.
 _previous_hooks: list[Callable[[Any], None]] = []
+
+
+def _is_no_write(record: logging.LogRecord) -> bool:
+  """Not of the other writes of a failed save that nobody waits for any more.
+
+  The first one's error was caught, and `check` raises it.
+  """
+  return 'orbax/checkpoint' not in record.getMessage()
 
 
 def _unraisable(found: Any) -> None:

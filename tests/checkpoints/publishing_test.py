@@ -207,3 +207,17 @@ def test_a_damaged_one_in_a_bucket_is_set_aside(store, address, capsys):
   again = RunCheckpoints(address, keep=9)
   assert again.latest_step() == 2 and again.restore_host(2) == {'n': 2}
   again.close()
+
+
+@pytest.mark.parametrize(
+  ('place', 'is_said'), [('/x/orbax/checkpoint/_src/a.py', False), ('b', True)]
+)
+def test_writes_that_nobody_waits_for_say_nothing(
+  place, is_said, tmp_path, caplog
+):
+  """Of a save that failed, whose first error is the one that is raised."""
+  RunCheckpoints(tmp_path, keep=1).close()
+  logging.getLogger('asyncio').error(
+    f'Task exception was never retrieved\nfuture: <coro=<f() done at {place}>>'
+  )
+  assert ('never retrieved' in caplog.text) is is_said
