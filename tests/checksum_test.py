@@ -2,10 +2,6 @@
 
 import hashlib
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +11,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lrm_jax import checksum
+from tests import eight_devices
 
 
 def mix(x):
@@ -84,18 +81,7 @@ def tree():
 
 
 def test_a_mesh_does_not_show():
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.checksum_test'],
-    cwd=pathlib.Path(__file__).parents[1],
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.checksum_test')
   expected = checksum.of_params(tree())
   assert checksum.of_params(jax.tree.map(jnp.asarray, tree())) == expected
   assert done.stdout.split() == [expected] * 3

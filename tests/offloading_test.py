@@ -5,10 +5,7 @@ python -m tests.offloading_test     on several devices, as JSON
 
 import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import jax
@@ -37,7 +34,7 @@ from lrm_jax.models import transformer
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.planning import memory
 from lrm_jax.rewards.pool import Grader
-from tests import bits, methods_test, train_step_test
+from tests import bits, eight_devices, methods_test, train_step_test
 from tests.train_step_test import MODEL
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -206,18 +203,7 @@ def test_updates_on_one_device_and_a_checkpoint(tmp_path):
 
 @pytest.mark.long
 def test_updates_on_a_mesh():
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.offloading_test'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.offloading_test')
   assert json.loads(done.stdout) == MESH
 
 

@@ -3,10 +3,7 @@
 import fractions
 import json
 import math
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +16,7 @@ from lrm_jax import jsonl, policy, sft, sft_losses, sft_step, sharding
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.errors import UserError
 from lrm_jax.structs import TrainState
-from tests import bits, sft_test
+from tests import bits, eight_devices, sft_test
 from tests.models import tiny
 from tests.sft_test import PAIRS, pack_pairs
 
@@ -225,18 +222,7 @@ def check():
 
 @pytest.mark.slow
 def test_a_mesh_chooses_among_the_tokens_of_all_devices():
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.sft_losses_test'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.sft_losses_test')
   found = [json.loads(line) for line in done.stdout.splitlines()]
   assert len(found) == len(MESHES)
   for row in found:

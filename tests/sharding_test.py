@@ -1,9 +1,7 @@
 """Which device holds what, literally; and that it changes no number."""
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -20,6 +18,7 @@ from lrm_jax.errors import UserError
 from lrm_jax.models import lora, output_head, transformer
 from lrm_jax.models.config import Experts
 from lrm_jax.structs import TrainState
+from tests import eight_devices
 from tests.models import tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -277,18 +276,7 @@ def check(directory):
 @pytest.mark.slow
 def test_divided_parameters_give_the_same_loss_and_gradient(tmp_path):
   huggingface.save(tmp_path / 'model', EXPERTS, tiny.make_params(EXPERTS))
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.sharding_test', tmp_path / 'model'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.sharding_test', tmp_path / 'model')
   found = [json.loads(line) for line in done.stdout.splitlines()]
   # Of [2 layers, 8 experts, 16, 12].
   parts = ([2, 2, 8, 12], [2, 8, 4, 6], [2, 4, 16, 12])

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -13,6 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from lrm_jax.checkpoints import huggingface, placing
+from tests import eight_devices
 from tests.checkpoints import family_models
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -89,18 +88,7 @@ def directories(tmp_path_factory):
 
 
 def test_eight_devices_hold_their_parts_only(directories):
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.checkpoints.placing_test', directories],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.checkpoints.placing_test', directories)
   for line in done.stdout.splitlines():
     found = json.loads(line)
     assert found['devices'] == 8

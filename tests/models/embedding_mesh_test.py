@@ -1,10 +1,7 @@
 """The embedding on a mesh: what is looked up stays divided by rows."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +10,7 @@ import numpy as np
 from lrm_jax import mesh as mesh_lib
 from lrm_jax import sharding
 from lrm_jax.models import output_head, transformer
+from tests import eight_devices
 from tests.models import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -58,20 +56,11 @@ def check():
 
 def test_nothing_is_brought_together_in_vain():
   """XLA says so where it finds no better way than to make an array whole."""
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.models.embedding_mesh_test'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-      # What is found there is not compiled, and nothing is said.
-      'JAX_ENABLE_COMPILATION_CACHE': 'false',
-    },
-    capture_output=True,
-    text=True,
+  done = eight_devices.run(
+    'tests.models.embedding_mesh_test',
+    # What is found there is not compiled, and nothing is said.
+    JAX_ENABLE_COMPILATION_CACHE='false',
   )
-  assert done.returncode == 0, done.stderr
   found = [json.loads(line) for line in done.stdout.splitlines()]
   assert np.shape(found) == (len(MESHES), 2)
   assert np.max(found) <= 1e-5, found

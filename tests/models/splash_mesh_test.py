@@ -1,10 +1,7 @@
 """Splash attention whose rows, heads and places are on different devices."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +10,7 @@ from jax.sharding import NamedSharding
 
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.models import kernels
+from tests import eight_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Of 8 devices.
@@ -47,18 +45,7 @@ def check():
 
 
 def test_a_mesh_changes_nothing():
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.models.splash_mesh_test'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.models.splash_mesh_test')
   found = [json.loads(line) for line in done.stdout.splitlines()]
   assert np.shape(found) == (len(MESHES), 4)
   assert np.max(found) <= 1e-5, found

@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -17,6 +14,7 @@ from lrm_jax.errors import UserError
 from lrm_jax.models.config import Experts
 from lrm_jax.sampler import decode_sharding, engine
 from lrm_jax.sampler.truncation_rules import Rules
+from tests import eight_devices
 from tests.models import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -114,18 +112,7 @@ def check(name):
 # `mesh_run_test.py` has short runs on such lanes with every change.
 @pytest.mark.long
 def test_the_samples_of_one_device():
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.sampler.shared_lane_test'],
-    cwd=ROOT,
-    env=os.environ
-    | {
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-      'JAX_PLATFORMS': 'cpu',
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  done = eight_devices.run('tests.sampler.shared_lane_test')
   found = [json.loads(line) for line in done.stdout.splitlines()]
   for row, (name, case) in zip(found, CASES.items(), strict=True):
     tensor = case[2]
