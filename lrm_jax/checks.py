@@ -28,6 +28,8 @@ from lrm_jax.structs import OF_PROBLEMS, Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
 # What a measure makes of no text; its keys are looked at all the same.
+# Whose log-probabilities ratios are taken against.
+OLD_LOGP = ('sampler', 'trainer')
 _EMPTY = Response('', [], '', 0, '0', False, tokenizer=None)
 # Longer sets than this are generated, one template for all of them.
 CHECKED_PROMPTS = 200_000
@@ -74,6 +76,8 @@ def check_recipe(
   jax.eval_shape(recipe.advantage, number, token)
   for bonus in recipe.bonuses:
     jax.eval_shape(bonus.function, rollouts, token)
+  jax.eval_shape(recipe.credit, rollouts, token, token, token)
+  jax.eval_shape(recipe.correction, token, token, token)
   recipe.curriculum(np.zeros(1))
   for measure in recipe.measures:
     measure.function(_EMPTY)
@@ -151,7 +155,9 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
 
 def _loss(recipe: recipe_lib.Recipe, terms: TokenTerms) -> jax.Array:
   focus = recipe.focus(terms.logp, terms.old_logp, terms.advantage, terms.mask)
-  return recipe.total(terms, recipe.weights(terms.mask), focus)
+  advantages = (terms.advantage,) * recipe.advantages
+  weights = recipe.weights(terms.mask)
+  return recipe.total(terms, advantages, weights, focus)
 
 
 def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
@@ -180,6 +186,7 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
     )
   check_load_balance('train.load_balance', sizes.load_balance, model)
   check_partial(sizes)
+  check_old_logp(config)
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
@@ -225,6 +232,22 @@ def check_partial(sizes: ml_collections.ConfigDict) -> None:
     )
 
 
+def check_old_logp(config: ml_collections.ConfigDict) -> None:
+  """Refuses ratios against nothing, and corrections of nothing."""
+  old_logp = config.train.old_logp
+  if old_logp not in OLD_LOGP:
+    raise UserError(
+      f'train.old_logp={old_logp!r} is not one of {", ".join(OLD_LOGP)}'
+    )
+  correction = config.objective.correction.name
+  if correction != 'uncorrected' and old_logp != 'trainer':
+    raise UserError(
+      f'objective.correction.name={correction!r} with train.old_logp='
+      f"{old_logp!r}: ratios are against the sampler's law already, so there "
+      "is nothing to correct; set train.old_logp='trainer'"
+    )
+
+
 def check_load_balance(key: str, value: float, model: ModelConfig) -> None:
   """Refuses a coefficient that cannot be, or one for no experts."""
   if not 0 <= value < math.inf:
@@ -266,7 +289,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
   """Refuses numbers out of their range, and parameters too coarse to train."""
   positive = {
     'train': (
-      'problems samples max_tokens max_rounds mini_batches rows '
+      'problems samples max_tokens max_rounds mini_batches passes rows '
       'row_length groups logit_chunk checkpoint_every keep_checkpoints'
     ),
     'sampler': 'slots round_tokens tensor',

@@ -171,7 +171,7 @@ def replay(experiment: Experiment) -> float:
     experiment, updating.pack(experiment, rollouts, keep)
   )
   mask = sharding.put(rollouts.mask, experiment.mesh, PartitionSpec())
-  scored = jax.device_get(
+  scored, _ = jax.device_get(
     experiment.programs.score(experiment.params, packed, mask)
   )
   gap = np.abs(scored - rollouts.sampler_logp)[rollouts.mask > 0]

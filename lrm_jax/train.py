@@ -195,15 +195,20 @@ def take_step(
     gathering.monitor(experiment, step)
   batch = gathering.gather(experiment, step)
   with phases.phase('credit'):
-    batch = updating.score_spliced(experiment, batch)
-  device_numbers, advantage = updating.update(experiment, batch)
+    batch, credit = updating.credit(
+      experiment, updating.score(experiment, batch)
+    )
+  with phases.phase('update'):
+    device_numbers = updating.update(experiment, batch, credit)
   is_due = config.rollouts_every and step % config.rollouts_every == 0
   if is_due and distributed.is_main():
     with phases.phase('record'):
-      records.write_step(workdir, experiment.tokenizer, batch, advantage, step)
+      records.write_step(
+        workdir, experiment.tokenizer, batch, credit.recorded, step
+      )
   with phases.phase('update'):
     each = updating.wait(device_numbers)
-    incidents.note(experiment, workdir, step, batch, advantage, each)
+    incidents.note(experiment, workdir, step, batch, credit.recorded, each)
     sentinels.note_gap(experiment, step, each)
     return batch, updating.read(each)
 

@@ -53,7 +53,7 @@ def batch(seed):
   noise = np.random.default_rng(seed).normal(size=rollouts.mask.shape)
   targets = train_step.Targets(
     np.array(rollouts.sampler_logp),
-    np.float32(noise * rollouts.mask),
+    (np.float32(noise * rollouts.mask),),
     rollouts.mask,
     rollouts.stale,
   )
@@ -107,7 +107,7 @@ def test_a_weight_that_overflows():
 def test_an_infinite_gradient_of_a_finite_loss():
   """Squares that overflow; a loss of 1e25 is a number."""
   packed, targets = batch(0)
-  targets = dataclasses.replace(targets, advantage=targets.advantage * 1e25)
+  targets = dataclasses.replace(targets, advantages=(targets.advantage * 1e25,))
   state = start()
   kept = jax.device_get(state)
   after, numbers = step(state, packed, targets)
@@ -160,7 +160,7 @@ def test_a_step_that_leaves_float32(monkeypatch):
     MODEL, train_step_test.make_recipe('grpo'), rule, temperature=1.0, chunk=16
   )
   packed, targets = batch(0)
-  targets = dataclasses.replace(targets, advantage=targets.advantage * 1e18)
+  targets = dataclasses.replace(targets, advantages=(targets.advantage * 1e18,))
   params = transformer.init_params(MODEL, jax.random.key(0))
   state = TrainState(jnp.int32(0), params, rule.init(params))
   kept = jax.device_get(state)
