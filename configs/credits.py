@@ -72,3 +72,13 @@ def stratified(cap, separator, width, share):
       name='stratified', measure='paragraphs', width=width, share=share
     ),
   )
+
+
+def corrected(cap, correction):
+  """GRPO without KL on samples of another policy, weighed by importance.
+
+  Args:
+    cap: of a response.
+    correction: a section of `lrm_jax/objectives/corrections.py`.
+  """
+  return compose(budget=constant(cap), correction=correction)

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from lrm_jax import alarms, offloading
+from lrm_jax import alarms, off_policy, offloading
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
@@ -28,8 +28,6 @@ from lrm_jax.structs import OF_PROBLEMS, Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
 # What a measure makes of no text; its keys are looked at all the same.
-# Whose log-probabilities ratios are taken against.
-OLD_LOGP = ('sampler', 'trainer')
 _EMPTY = Response('', [], '', 0, '0', False, tokenizer=None)
 # Longer sets than this are generated, one template for all of them.
 CHECKED_PROMPTS = 200_000
@@ -185,8 +183,7 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       'micro-batch must hold a whole group; raise train.rows'
     )
   check_load_balance('train.load_balance', sizes.load_balance, model)
-  check_partial(sizes)
-  check_old_logp(config)
+  off_policy.check(config)
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
@@ -206,46 +203,6 @@ def check_mesh(
         f'{section}.{key}={value} cannot be divided among {axes} devices; '
         f'choose a multiple of {parts}'
       )
-
-
-def check_partial(sizes: ml_collections.ConfigDict) -> None:
-  """Refuses partial rollouts that are none, or of too few problems."""
-  if not sizes.partial_tokens:
-    return
-  if sizes.partial_tokens > sizes.max_tokens:
-    raise UserError(
-      f'train.partial_tokens={sizes.partial_tokens} is more than a response '
-      f'has: train.max_tokens={sizes.max_tokens}; give it a part of that, or 0 '
-      'for whole responses'
-    )
-  if sizes.in_flight < sizes.problems:
-    raise UserError(
-      f'train.in_flight={sizes.in_flight} with train.partial_tokens='
-      f'{sizes.partial_tokens} must be at least train.problems='
-      f'{sizes.problems}; twice as many is a good start'
-    )
-  if sizes.rounds_ahead:
-    raise UserError(
-      f'train.rounds_ahead={sizes.rounds_ahead} with train.partial_tokens='
-      f'{sizes.partial_tokens}: groups in flight are kept, so none is let go; '
-      'set one of them to 0'
-    )
-
-
-def check_old_logp(config: ml_collections.ConfigDict) -> None:
-  """Refuses ratios against nothing, and corrections of nothing."""
-  old_logp = config.train.old_logp
-  if old_logp not in OLD_LOGP:
-    raise UserError(
-      f'train.old_logp={old_logp!r} is not one of {", ".join(OLD_LOGP)}'
-    )
-  correction = config.objective.correction.name
-  if correction != 'uncorrected' and old_logp != 'trainer':
-    raise UserError(
-      f'objective.correction.name={correction!r} with train.old_logp='
-      f"{old_logp!r}: ratios are against the sampler's law already, so there "
-      "is nothing to correct; set train.old_logp='trainer'"
-    )
 
 
 def check_load_balance(key: str, value: float, model: ModelConfig) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lrm_jax import experiment as experiment_lib
 from lrm_jax import flops, phases, rng, rollout, unverified
 from lrm_jax import rounds as rounds_lib
 from lrm_jax.evaluation import scores
@@ -72,7 +73,8 @@ def gather(experiment: Experiment, step: int) -> Batch:
   config = experiment.config.train
   cap = int(experiment.recipe.budget(step))
   problems, parts = [], []
-  with experiment.collector.open(experiment.params) as collection:
+  params = experiment_lib.for_sampler(experiment)
+  with experiment.collector.open(params) as collection:
     rounds = rounds_lib.begin(experiment, collection, cap, step)
     for sampling_round in range(config.max_rounds):
       with phases.phase('sample'):
@@ -188,7 +190,7 @@ def monitor(experiment: Experiment, step: int) -> None:
   cap = int(experiment.recipe.budget(step))
   key = rng.stream(config.seed, 'monitor', step)
   rollouts = experiment.collector.collect(
-    experiment.params,
+    experiment_lib.for_sampler(experiment),
     problems,
     key=key,
     temperature=config.train.temperature,
