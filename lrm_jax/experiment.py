@@ -94,12 +94,9 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   for problems in data:
     checks.check_prompts(config, tokenizer, problems)
   train_problems, monitor_problems = split_monitor(config, recipe, data[0])
+  where = mesh if sampler_mesh is None else sampler_mesh
   collector, eval_collector = make_collectors(
-    config,
-    model,
-    tokenizer,
-    grader,
-    mesh if sampler_mesh is None else sampler_mesh,
+    config, model, tokenizer, grader, where
   )
   optimizer = optim.of_run(config)
   parts = policy.divide(

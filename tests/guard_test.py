@@ -69,12 +69,12 @@ def step(state, packed, targets):
   return new, {name: float(value) for name, value in metrics.items()}
 
 
-@pytest.mark.parametrize('what', ['advantage', 'sampler_logp'])
+@pytest.mark.parametrize('what', ['advantages', 'old_logp'])
 def test_a_bad_number_skips_the_update_and_nothing_else(what):
   good, bad = batch(0), batch(1)
   at = tuple(np.argwhere(bad[1].mask)[5])
-  poisoned = getattr(bad[1], what).copy()
-  poisoned[at] = np.nan
+  poisoned = jax.tree.map(np.copy, getattr(bad[1], what))
+  jax.tree.leaves(poisoned)[0][at] = np.nan
   bad = bad[0], dataclasses.replace(bad[1], **{what: poisoned})
   # Moments and counts that are not zero.
   before, numbers = step(start(), *good)

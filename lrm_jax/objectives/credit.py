@@ -49,9 +49,8 @@ def d3s(
   batch whose advantages have the largest variance: the largest ones and the
   smallest ones, as many of each as makes it largest (of equal choices, the
   one with fewer of the largest). Of their n tokens those with the `ceil(y n)`
-  largest `|A| H` are trained, and what equals the last of them. Advantages stay
-  as they were. The shares x and y go linearly from the first to the last over
-  the steps, and stay there.
+  largest `|A| H` are trained, and what equals the last of them. The shares x and
+  y go linearly from the first to the last over the steps, and stay there.
 
   Source: D3S, arXiv 2509.22115; the four shares are unknown.
 
@@ -83,16 +82,14 @@ def d3s(
   done = (jnp.max(jnp.asarray(rollouts.step)) - 1) / steps
   at = jnp.clip(done, 0, 1).astype(jnp.float32)
   between = lambda first, last: first + at * (last - first)
-  counted = masking.sum(jnp.ones_like(mask), mask, axis=-1) > 0
   value = masking.mean(advantage, mask, axis=-1)
-  chosen = _most_spread(value, counted, between(rollouts_first, rollouts_last))
+  share = between(rollouts_first, rollouts_last)
+  chosen = _most_spread(value, _counted(mask), share)
   mask = jnp.where(chosen[..., None], mask, 0)
-  kept = mask != 0
-  weight = jnp.where(kept, jnp.abs(advantage) * entropy, -jnp.inf).ravel()
-  most = _share(between(tokens_first, tokens_last), jnp.sum(kept))
-  falling = -jnp.sort(-weight)
-  least = falling[jnp.maximum(most - 1, 0)]
-  return (advantage,), jnp.where(weight.reshape(mask.shape) >= least, mask, 0)
+  weight = jnp.abs(advantage) * entropy
+  return (advantage,), _heaviest(
+    weight, mask, between(tokens_first, tokens_last)
+  )
 
 
 def stratified(
@@ -205,15 +202,7 @@ def copo(
   bits = _answer_bits(
     measures.find(rollouts, 'answer_class', 'credit.copo'), counted
   )
-  n = jnp.sum(counted, axis=1)
-  # log2 of 1 is 0, and so is then the entropy.
-  factor = (1 - 1 / jnp.maximum(n, 1)) / jnp.log2(jnp.maximum(n, 2))
-  rate = masking.mean(jnp.asarray(rollouts.correct), counted, axis=1)
-  reward = rate * (1 - consistency * factor * bits)
-  is_group = n > 0
-  scale = masking.std(reward, is_group, ddof=1)
-  spread = masking.center(reward, is_group)
-  between = spread / jnp.where(scale > 0, scale + eps, 1)
+  between = _between_groups(rollouts.correct, bits, counted, consistency, eps)
   weight = jax.nn.sigmoid(sharpness * (bits - middle))[:, None, None]
   local = weight * jnp.asarray(advantage)
   others = (1 - weight) * between[:, None, None] * (mask != 0)
@@ -257,6 +246,35 @@ def _most_spread(
     (rank >= total - (most - count)) & (rank < total)
   )
   return jnp.zeros(size, bool).at[order].set(is_chosen).reshape(value.shape)
+
+
+def _heaviest(weight: jax.Array, mask: jax.Array, share: Array) -> jax.Array:
+  """The mask of that share of its tokens, and what equals the last of them."""
+  kept = mask != 0
+  weight = jnp.where(kept, weight, -jnp.inf)
+  most = _share(share, jnp.sum(kept))
+  falling = -jnp.sort(-weight.ravel())
+  least = falling[jnp.maximum(most - 1, 0)]
+  return jnp.where(weight >= least, mask, 0)
+
+
+def _between_groups(
+  right: Array,
+  bits: jax.Array,
+  counted: jax.Array,
+  consistency: float,
+  eps: float,
+) -> jax.Array:
+  """`[B]`: how a group's share of right responses compares with the others'."""
+  n = jnp.sum(counted, axis=1)
+  # log2 of 1 is 0, and so is then the entropy.
+  factor = (1 - 1 / jnp.maximum(n, 1)) / jnp.log2(jnp.maximum(n, 2))
+  rate = masking.mean(jnp.asarray(right), counted, axis=1)
+  reward = rate * (1 - consistency * factor * bits)
+  is_group = n > 0
+  scale = masking.std(reward, is_group, ddof=1)
+  spread = masking.center(reward, is_group)
+  return spread / jnp.where(scale > 0, scale + eps, 1)
 
 
 def _answer_bits(classes: jax.Array, counted: jax.Array) -> jax.Array:

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import conflicts, credit, tables
+from lrm_jax.objectives import credit, tables
 from tests.objectives import reference
+from tests.objectives.reference import conflicts as expected_conflicts
 from tests.objectives.reference import credit as expected_credit
 
+EXPECTED = vars(expected_conflicts) | vars(expected_credit)
 KEYWORDS = {
+  'as_it_is': {},
   'gtpo': {'entropy_limit': 0.7, 'entropy_scale': 0.1},
   'gtpo_released': {'entropy_limit': 0.7, 'entropy_scale': 0.1},
   'd3s': {
@@ -84,9 +87,7 @@ def group(words, advantages, **fields):
 def test_equals_the_loops(name, seed):
   given = random(seed)
   found, kept = EVERY[name](*given)
-  expected, expected_mask = getattr(expected_credit, name)(
-    *given, **KEYWORDS[name]
-  )
+  expected, expected_mask = EXPECTED[name](*given, **KEYWORDS[name])
   assert len(found) == len(expected)
   for one, other in zip(found, expected, strict=True):
     assert one.dtype == np.float32
@@ -127,81 +128,6 @@ def test_nothing_to_train_is_no_advantage(name):
   for one in found:
     np.testing.assert_array_equal(np.asarray(one) * empty, 0)
     assert np.isfinite(one).all()
-
-
-def test_as_it_is():
-  rollouts, advantage, mask, _ = random(0)
-  (found,), kept = credit.as_it_is(rollouts, advantage, mask, None)
-  assert found is advantage and kept is mask
-
-
-# --- GTPO ---
-
-
-def run(words, advantages, name='gtpo', entropy=0.0, **keywords):
-  rollouts, advantage, mask = group(words, advantages)
-  function = getattr(conflicts, name)
-  keywords = {'entropy_scale': 0.0} | keywords
-  (found,), kept = function(
-    rollouts, advantage, mask, entropy * mask, **keywords
-  )
-  np.testing.assert_array_equal(kept, mask)
-  return np.asarray(found)[0]
-
-
-def test_conflicts_by_hand():
-  # `ab` begins all; `z` ends the first two. The third is alone with its `y`.
-  found = run(['abcz', 'abdez', 'aby'], [1, -1, -1])
-  np.testing.assert_array_equal(found[0, :4], [2, 2, 1, 2])
-  np.testing.assert_array_equal(found[1, :5], [0, 0, -1, -1, 0])
-  np.testing.assert_array_equal(found[2, :3], [0, 0, -1])
-
-
-def test_a_token_of_both_runs_counts_four_times():
-  found = run(['ab', 'ab'], [1, -1])
-  np.testing.assert_array_equal(found, [[4, 4], [0, 0]])
-  # In the code each is one conflict token of two.
-  found = run(['ab', 'ab'], [1, -1], 'gtpo_released')
-  np.testing.assert_array_equal(found, [[2, 2], [0, 0]])
-
-
-def test_a_run_ends_where_they_first_differ():
-  # `c` stands at the same place again, behind a difference: no conflict.
-  found = run(['axcx', 'aycy'], [1, -1])
-  np.testing.assert_array_equal(found, [[2, 1, 1, 1], [0, -1, -1, -1]])
-
-
-def test_ids_of_one_sign_are_no_conflict():
-  found = run(['ab', 'ab', 'cd'], [1, 1, -1])
-  np.testing.assert_array_equal(found, [[1, 1], [1, 1], [-1, -1]])
-
-
-def test_a_dropped_response_is_in_no_conflict():
-  rollouts, advantage, mask = group(['ab', 'ab'], [1, -1])
-  mask = mask.copy()
-  mask[0, 1] = 0
-  (found,), _ = conflicts.gtpo(
-    rollouts, advantage * mask, mask, 0 * mask, entropy_scale=0.0
-  )
-  np.testing.assert_array_equal(found, [[[1, 1], [0, 0]]])
-
-
-def test_the_entropy_filter_and_both_published_limits():
-  # Mean entropy 0.695, between ln 2 = 0.6931 of the paper and 0.7 of the code.
-  found = run(['ab', 'cd'], [1, -1], entropy=0.695, entropy_scale=0.1)
-  np.testing.assert_array_equal(found, 0)
-  found = run(
-    ['ab', 'cd'], [1, -1], 'gtpo_released', entropy=0.695, entropy_scale=0.1
-  )
-  np.testing.assert_allclose(found, [[0.9305] * 2, [-1.0695] * 2], rtol=1e-5)
-  found = run(
-    ['ab', 'cd'],
-    [1, -1],
-    entropy=0.695,
-    entropy_scale=0.1,
-    entropy_limit=math.inf,
-  )
-  np.testing.assert_allclose(found[0], 0.9305, rtol=1e-5)
 
 
 # --- D3S ---
