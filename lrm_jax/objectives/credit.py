@@ -49,8 +49,8 @@ def d3s(
   batch whose advantages have the largest variance: the largest ones and the
   smallest ones, as many of each as makes it largest (of equal choices, the
   one with fewer of the largest). Of their n tokens those with the `ceil(y n)`
-  largest `|A| H` are trained, and what equals the last of them. The shares x and
-  y go linearly from the first to the last over the steps, and stay there.
+  largest `|A| H` are trained, and what equals the last of them. Both shares, x
+  and y, go linearly from the first to the last over the steps, and stay there.
 
   Source: D3S, arXiv 2509.22115; the four shares are unknown.
 

@@ -1,0 +1,1 @@
+"""Ways to hold a policy that off-policy updates break."""

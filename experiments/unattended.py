@@ -1,0 +1,112 @@
+"""Many runs of `lrm train`, one on each processor, until all are done.
+
+`train(jobs, runs)` makes RUNS/NAME_seedN of each job. Repeated, it continues:
+finished runs stay, others resume from their last checkpoint. A run that fails
+is reported, with its last words in RUNS/NAME_seedN.failed, and the rest goes
+on.
+"""
+
+import dataclasses
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import threading
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # for a start as a script
+
+from lrm_jax import clock  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One run.
+
+  Attributes:
+    name: of what is compared.
+    seed: of all its streams.
+    config: file.
+    changes: keys and values beside the seed.
+  """
+
+  name: str
+  seed: int
+  config: pathlib.Path
+  changes: tuple[tuple[str, object], ...] = ()
+
+  @property
+  def folder(self) -> str:
+    """Its workdir, below that of all runs."""
+    return f'{self.name}_seed{self.seed}'
+
+  def command(self, runs: pathlib.Path) -> list[str]:
+    """That trains it."""
+    changes = (('seed', self.seed), *self.changes)
+    return [
+      'lrm',
+      'train',
+      f'--config={self.config}',
+      *(f'--config.{key}={value}' for key, value in changes),
+      f'--workdir={runs / self.folder}',
+    ]
+
+
+def train(jobs: list[Job], runs: pathlib.Path) -> None:
+  """Trains all jobs, a worker pinned to each processor.
+
+  Args:
+    jobs: in their order.
+    runs: made if it is not there.
+  """
+  runs.mkdir(parents=True, exist_ok=True)
+  todo: queue.Queue[Job] = queue.Queue()
+  for job in jobs:
+    todo.put(job)
+  can_pin = hasattr(os, 'sched_getaffinity')
+  cores = sorted(os.sched_getaffinity(0)) if can_pin else [None]
+  workers = [
+    threading.Thread(target=_work, args=(todo, runs, core)) for core in cores
+  ]
+  for worker in workers:
+    worker.start()
+  for worker in workers:
+    worker.join()
+
+
+def _work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
+  """Trains jobs until there are none, on one processor."""
+  environment = os.environ | {
+    # Sampler and evaluation are the same program for most runs.
+    'JAX_COMPILATION_CACHE_DIR': str(runs.absolute() / 'compiled'),
+  }
+
+  def pin():
+    if core is not None:
+      os.sched_setaffinity(0, {core})
+
+  while True:
+    try:
+      job = todo.get_nowait()
+    except queue.Empty:
+      return
+    if (runs / job.folder / 'summary.json').exists():
+      continue
+    began = clock.now()
+    with open(runs / f'{job.folder}.log', 'a') as log:
+      code = subprocess.run(
+        job.command(runs),
+        stdout=log,
+        stderr=log,
+        env=environment,
+        preexec_fn=pin,
+      ).returncode
+    # A table shows a run that failed as failed, with its last words.
+    failed = runs / f'{job.folder}.failed'
+    failed.unlink(missing_ok=True)
+    if code:
+      words = pathlib.Path(log.name).read_text(errors='replace').split('\n')
+      failed.write_text([word for word in words if word.strip()][-1])
+    verdict = 'done' if code == 0 else f'FAILED ({code}), see {log.name}'
+    print(f'{job.folder}: {verdict} {clock.now() - began:.0f} s', flush=True)
