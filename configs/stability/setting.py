@@ -8,7 +8,7 @@ setting changes one thing; see experiments/stability.
 from configs import objectives
 from configs.tiny import setting
 
-CAP = 96  # tokens; the longest trace of these levels has 46
+CAP = 96  # tokens of a response
 
 
 def off_policy(objective=None):
