@@ -82,3 +82,15 @@ def corrected(cap, correction):
     correction: a section of `lrm_jax/objectives/corrections.py`.
   """
   return compose(budget=constant(cap), correction=correction)
+
+
+def hpt(cap, solved, coefficient):
+  """HPT (2509.04419): a group that is not solved learns a demonstration."""
+  return compose(
+    budget=constant(cap),
+    demonstration=dict(name='gate', solved=solved, coefficient=coefficient),
+    advantage=dict(name='group_mean'),
+    loss=dict(name='likelihood'),
+    regularizers=dict(entropy=dict(coefficient=0.001)),
+    aggregate=dict(name='sequence_sum'),
+  )

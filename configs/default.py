@@ -45,6 +45,7 @@ def get_config() -> config_dict.ConfigDict:
       dir=config_dict.placeholder(str),  # of TFDS; None: its default
       instruction='',  # appended to every question; may state the {target}
       pass_rates=config_dict.placeholder(str),  # for a curriculum: a file
+      demonstrations=config_dict.placeholder(str),  # for HPT: a .jsonl
       max_prompt_tokens=40,  # a longer prompt is an error
     ),
     train=dict(

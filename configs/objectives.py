@@ -25,6 +25,7 @@ def compose(**parts) -> config_dict.ConfigDict:
     shaping=dict(outcome=dict()),
     selection=dict(name='all_groups'),
     oversampling=dict(name='no_oversampling'),
+    demonstration=dict(name='undemonstrated'),
     advantage=dict(name='group', ddof=1, eps=1e-6),
     bonuses=dict(),
     credit=dict(name='as_it_is'),

@@ -74,6 +74,7 @@ def check_recipe(
   jax.eval_shape(recipe.advantage, number, token)
   for bonus in recipe.bonuses:
     jax.eval_shape(bonus.function, rollouts, token)
+  jax.eval_shape(recipe.demonstration, rollouts)
   jax.eval_shape(recipe.credit, rollouts, token, token, token)
   jax.eval_shape(recipe.correction, token, token, token)
   recipe.curriculum(np.zeros(1))

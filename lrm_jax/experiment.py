@@ -26,7 +26,13 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
 from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.data import fingerprints, pass_rates, pipeline, sources
+from lrm_jax.data import (
+  demonstrated,
+  fingerprints,
+  pass_rates,
+  pipeline,
+  sources,
+)
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
@@ -65,6 +71,7 @@ class Experiment:
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
   monitor_problems: Sequence[Problem]
+  demonstrations: demonstrated.Demonstrations | None
   programs: programs_lib.Programs
   mesh: Mesh | None
   sampler_mesh: Mesh | None
@@ -91,6 +98,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
   data = load_data(config)
+  given = load_demonstrations(config, recipe, tokenizer)
   for problems in data:
     checks.check_prompts(config, tokenizer, problems)
   train_problems, monitor_problems = split_monitor(config, recipe, data[0])
@@ -123,6 +131,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     eval_problems=data[1],
     stream=make_stream(config, recipe, train_problems),
     monitor_problems=monitor_problems,
+    demonstrations=given,
     programs=programs_lib.make_programs(
       model,
       recipe,
@@ -140,7 +149,8 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
     memory=MemoryStore(recipe.start_memory()),
-    contents=fingerprints.of_run(tokenizer, *data),
+    contents=fingerprints.of_run(tokenizer, *data)
+    | ({} if given is None else {fingerprints.GIVEN: given.digest}),
   )
 
 
@@ -216,6 +226,28 @@ def load_data(
     data_dir=config.data.dir,
   )
   return train, held_out
+
+
+def load_demonstrations(
+  config: ml_collections.ConfigDict,
+  recipe: recipe_lib.Recipe,
+  tokenizer: tokenization.Tokenizer,
+) -> demonstrated.Demonstrations | None:
+  """Those that the recipe may want; None for one that demonstrates nothing.
+
+  Raises:
+    UserError: one without the other, or a file that cannot be read.
+  """
+  path = config.data.demonstrations
+  if (path is not None) != recipe.demonstrates:
+    name = config.objective.demonstration.name
+    raise errors.UserError(
+      f'data.demonstrations={path!r} and objective.demonstration.name='
+      f'{name!r}: one is nothing without the other; give both or neither'
+    )
+  if path is None:
+    return None
+  return demonstrated.load(path, tokenizer, config.train.max_tokens)
 
 
 def make_collectors(

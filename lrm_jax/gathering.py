@@ -53,6 +53,8 @@ class Batch:
     stats: means over all samples of the step, the dropped ones included.
     scored: what the policy before the step says of the responses; None where
       nothing asks for it. See `updating.score`.
+    demonstrated: `[B]`, the coefficient of groups whose first response was
+      given; None for a recipe without. See `demonstrating.py`.
   """
 
   problems: list[Problem]
@@ -62,6 +64,7 @@ class Batch:
   judged: np.ndarray
   stats: dict[str, float]
   scored: Scored | None = None
+  demonstrated: np.ndarray | None = None
 
 
 def gather(experiment: Experiment, step: int) -> Batch:

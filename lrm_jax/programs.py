@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from lrm_jax import ahead, masking, train_step
 from lrm_jax import policy as policy_lib
 from lrm_jax.models.config import ModelConfig
-from lrm_jax.objectives import advantages, revisions
+from lrm_jax.objectives import advantages, demonstrations, revisions
 from lrm_jax.objectives import targets as target_parts
 from lrm_jax.objectives.recipe import Recipe
 from lrm_jax.structs import Array, Rollouts
@@ -28,7 +28,8 @@ class Programs:
     revision: `rollouts -> start, stop`, both `[B, G]`.
     observe: `rollouts, memory -> memory`, of the monitor's samples.
     shape: `rollouts, memory -> reward, keep, memory`.
-    credit: `reward, keep, rollouts, entropy -> advantages, mask`.
+    demonstrate: `rollouts -> coefficient [B]`.
+    credit: `reward, keep, rollouts, entropy, demonstrated -> advantages, mask`.
     correct: `old_logp, sampler_logp, advantages, mask -> the same two and
       numbers`.
     score: `params, packed, mask -> logp, entropy`, both `[B, G, T]`.
@@ -40,6 +41,7 @@ class Programs:
   revision: Callable[..., Any]
   observe: Callable[..., Any]
   shape: Callable[..., Any]
+  demonstrate: Callable[..., Any]
   credit: Callable[..., Any]
   correct: Callable[..., Any]
   score: Callable[..., Any]
@@ -64,6 +66,7 @@ def make_programs(
     revision=make_revision(recipe),
     observe=jax.jit(recipe.observe),
     shape=make_shape(recipe),
+    demonstrate=jax.jit(recipe.demonstration),
     credit=make_credit(recipe),
     correct=make_correct(recipe),
     score=train_step.make_score(
@@ -119,11 +122,12 @@ def make_shape(recipe: Recipe) -> Callable[..., Any]:
 
 
 def make_credit(recipe: Recipe) -> Callable[..., Any]:
-  """`credit(reward, keep, rollouts, entropy=None) -> advantages, mask`.
+  """`credit(reward, keep, rollouts, entropy, demonstrated)`.
 
-  A tuple of `[B, G, T]`, see `Recipe.total`, and `[B, G, T]`: 1 on the tokens
-  of kept samples that the recipe trains. `entropy` is read by a recipe that
-  `needs_entropy`.
+  Returns advantages, a tuple of `[B, G, T]`, see `Recipe.total`, and the mask
+  `[B, G, T]`: 1 on the tokens of kept samples that the recipe trains. `entropy`
+  is read by a recipe that `needs_entropy`, `demonstrated` by one that
+  `demonstrates`: `[B]`, see `demonstrations.teach`. None for others.
   """
 
   @jax.jit
@@ -132,12 +136,16 @@ def make_credit(recipe: Recipe) -> Callable[..., Any]:
     keep: Array,
     rollouts: Rollouts,
     entropy: Array | None = None,
+    demonstrated: Array | None = None,
   ):
     mask = jnp.asarray(rollouts.mask) * keep[..., None]
     advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
     for bonus in recipe.bonuses:
       advantage = advantage + bonus.function(rollouts, mask)
-    return recipe.credit(rollouts, advantage, mask, entropy)
+    found, mask = recipe.credit(rollouts, advantage, mask, entropy)
+    if demonstrated is not None:
+      found = demonstrations.teach(found, mask, demonstrated)
+    return found, mask
 
   return credit
 

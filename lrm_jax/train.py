@@ -17,6 +17,7 @@ import ml_collections
 from lrm_jax import (
   alarms,
   compilation,
+  demonstrating,
   distributed,
   forking,
   goodput,
@@ -193,6 +194,8 @@ def take_step(
   """All eight phases of a step; its batch and the numbers of its update."""
   config = experiment.config.train
   batch = lookahead.take(experiment, step)
+  with phases.phase('select'):
+    batch = demonstrating.put(experiment, batch)
   with phases.phase('credit'):
     batch, credit = updating.credit(
       experiment, updating.score(experiment, batch)

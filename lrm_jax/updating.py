@@ -114,7 +114,9 @@ def credit(experiment: Experiment, batch: Batch) -> tuple[Batch, Credit]:
   programs, scored = experiment.programs, batch.scored
   entropy = scored.entropy if experiment.recipe.needs_entropy else None
   advantages, mask = jax.device_get(
-    programs.credit(batch.reward, batch.keep, batch.rollouts, entropy)
+    programs.credit(
+      batch.reward, batch.keep, batch.rollouts, entropy, batch.demonstrated
+    )
   )
   recorded = functools.reduce(operator.add, advantages)
   old_logp, numbers = batch.rollouts.sampler_logp, {}

@@ -18,6 +18,7 @@ USUAL = {
   'curriculum': 'uniform',
   'revision': 'unrevised',
   'oversampling': 'no_oversampling',
+  'demonstration': 'undemonstrated',
   'credit': 'as_it_is',
   'correction': 'uncorrected',
 }

@@ -22,6 +22,8 @@ GENERATED = 1000
 # Names of what `of_run` reads, as the identity of a run and its messages have
 # them.
 TRAIN, EVAL, TOKENIZER = 'data.train', 'data.eval', 'tokenizer'
+# That of `demonstrated.load`, which has one of its own.
+GIVEN = 'data.demonstrations'
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Problem))
 

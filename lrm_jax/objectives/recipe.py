@@ -12,6 +12,7 @@ function, bound once with `functools.partial`:
     shaping      {name: {keys}, ...}    f(rollouts[, memory]) -> reward
     selection    {'name': ..., keys}    f(rollouts, reward) -> keep
     oversampling {'name': ..., keys}    f(memory) -> factor
+    demonstration {'name': ..., keys}   f(rollouts) -> coefficient
     advantage    {'name': ..., keys}    f(reward, mask) -> advantage
     bonuses      {name: {keys}, ...}    f(rollouts, mask) -> advantage
     credit       {'name': ..., keys}
@@ -37,6 +38,7 @@ from lrm_jax.errors import UserError
 from lrm_jax.objectives import (
   binding,
   corrections,
+  demonstrations,
   neighbours,
   regularizers,
   tables,
@@ -100,6 +102,8 @@ class Recipe:
     shaping: functions `rollouts[, memory] -> reward [B, G][, memory]`.
     selection: `rollouts, reward -> keep [B, G]` bool.
     oversampling: `memory -> factor`, problems drawn over problems wanted.
+    demonstration: `rollouts -> [B]`, above 0 for the groups that learn from a
+      given response.
     advantage: `reward, mask -> [B, G]` or `[B, G, T]`.
     bonuses: functions `rollouts, mask -> [B, G, T]`, added to the advantage.
     credit: `rollouts, advantage, mask, entropy -> advantages, mask`: which
@@ -119,6 +123,7 @@ class Recipe:
   shaping: tuple[Part, ...]
   selection: Function
   oversampling: Part
+  demonstration: Function
   advantage: Function
   bonuses: tuple[Part, ...]
   credit: Function
@@ -143,6 +148,11 @@ class Recipe:
   def needs_entropy(self) -> bool:
     """Whether the credit goes by entropies of the policy before the step."""
     return self.credit.func in tables.BY_ENTROPY
+
+  @property
+  def demonstrates(self) -> bool:
+    """Whether any group may learn from a given response."""
+    return self.demonstration.func is not demonstrations.undemonstrated
 
   @property
   def is_corrected(self) -> bool:
@@ -280,6 +290,7 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
     shaping=shaping,
     selection=one('selection', tables.SELECTION).function,
     oversampling=one('oversampling', tables.OVERSAMPLING),
+    demonstration=one('demonstration', tables.DEMONSTRATIONS).function,
     advantage=one('advantage', tables.ADVANTAGES).function,
     bonuses=many('bonuses', tables.BONUSES),
     credit=one('credit', tables.CREDIT).function,

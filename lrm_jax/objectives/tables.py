@@ -9,6 +9,7 @@ from lrm_jax.objectives import (
   corrections,
   credit,
   curricula,
+  demonstrations,
   discriminative,
   losses,
   measures,
@@ -90,6 +91,10 @@ OVERSAMPLING = {
   'no_oversampling': oversampling.no_oversampling,
   'predictive': oversampling.predictive,
 }
+DEMONSTRATIONS = {
+  'gate': demonstrations.gate,
+  'undemonstrated': demonstrations.undemonstrated,
+}
 ADVANTAGES = {
   'batch_std': advantages.batch_std,
   'batch_token_whiten': whitening.batch_token_whiten,
@@ -158,6 +163,7 @@ PARTS = {
   'shaping': SHAPING,
   'selection': SELECTION,
   'oversampling': OVERSAMPLING,
+  'demonstration': DEMONSTRATIONS,
   'advantage': ADVANTAGES,
   'bonuses': BONUSES,
   'credit': CREDIT,

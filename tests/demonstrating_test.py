@@ -1,0 +1,126 @@
+"""Demonstrations in the batches of a run, and the files they come from."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from lrm_jax import demonstrating, experiment, gathering, updating
+from lrm_jax.data import demonstrated
+from lrm_jax.errors import UserError
+from lrm_jax.rewards.math_answer import grade_exact
+from lrm_jax.rewards.pool import Grader
+from lrm_jax.structs import Problem
+from tests import methods_test, rounds_test, tiny
+
+
+@pytest.fixture(scope='module')
+def built():
+  with Grader() as grader:
+    yield experiment.build(methods_test.load('hpt'), grader)
+
+
+def test_unsolved_groups_learn_the_demonstration(built):
+  before = gathering.gather(built, 1)
+  batch = demonstrating.put(built, before)
+  solved = before.rollouts.correct.sum(1)
+  taught = solved <= 2
+  assert 0 < taught.sum() < len(taught)
+  np.testing.assert_array_equal(batch.demonstrated, taught)
+  assert batch.stats['demonstrated'] == taught.mean()
+  for row in np.flatnonzero(taught):
+    ids = built.demonstrations.of(batch.problems[row])
+    length = batch.rollouts.length[row, 0]
+    assert batch.rollouts.response_ids[row, 0, :length].tolist() == ids
+    text = built.tokenizer.decode(ids)
+    assert grade_exact(text, batch.problems[row].answer).correct
+    assert batch.rollouts.think_closed[row, 0]
+    assert 0 < batch.rollouts.thinking_length[row, 0] < length
+    assert batch.keep[row].tolist() == [True, False, False, False]
+  # The others are as they were.
+  same = lambda tree: jax.tree.map(lambda x: x[~taught], tree)
+  assert jax.tree.all(
+    jax.tree.map(np.array_equal, same(batch.rollouts), same(before.rollouts))
+  )
+  batch, credit = updating.credit(built, updating.score(built, batch))
+  samples = batch.keep.shape[1]
+  for row in np.flatnonzero(taught):
+    length = batch.rollouts.length[row, 0]
+    np.testing.assert_allclose(
+      credit.recorded[row, 0, :length], samples / length, rtol=1e-6
+    )
+    assert not credit.recorded[row, 1:].any()
+    # Of the trainer's graph, since nobody sampled it.
+    logp = batch.rollouts.sampler_logp[row, 0, :length]
+    assert np.isfinite(logp).all() and (logp <= 0).all()
+  each = updating.wait(updating.update(built, batch, credit))
+  assert each[0]['logp_gap_max'] < 1e-3 and not each[0]['skipped']
+
+
+def test_a_recipe_without_them_changes_nothing(built):
+  with Grader() as grader:
+    plain = rounds_test.build(grader)
+    batch = gathering.gather(plain, 1)
+    assert demonstrating.put(plain, batch) is batch
+
+
+def test_a_problem_without_one_keeps_its_samples(built, monkeypatch):
+  none = demonstrated.Demonstrations(lambda problem: None, '')
+  monkeypatch.setattr(built, 'demonstrations', none)
+  before = gathering.gather(built, 2)
+  batch = demonstrating.put(built, before)
+  assert not batch.demonstrated.any() and batch.stats['demonstrated'] == 0
+  np.testing.assert_array_equal(batch.keep, before.keep)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'data__demonstrations': 'chain_arithmetic'},
+    {'objective__demonstration__name': 'gate'},
+  ],
+)
+def test_one_without_the_other(changes):
+  with Grader() as grader, pytest.raises(UserError) as error:
+    rounds_test.build(grader, **changes)
+  assert str(error.value).endswith(
+    ': one is nothing without the other; give both or neither'
+  )
+
+
+# --- Files ---
+
+
+def write(path, rows):
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return str(path)
+
+
+def test_a_file(tmp_path):
+  tokenizer = tiny.tokenizer()
+  rows = [{'id': 7, 'response': '1</think>2'}, {'id': 'b', 'response': '3'}]
+  found = demonstrated.load(write(tmp_path / 'a.jsonl', rows), tokenizer, 9)
+  expected = [*tokenizer.encode('1</think>2'), tokenizer.eos_ids[0]]
+  assert found.of(Problem('7', '', '')) == expected
+  assert found.of(Problem('c', '', '')) is None
+  # Another text is another run.
+  rows[1]['response'] = '4'
+  other = demonstrated.load(write(tmp_path / 'b.jsonl', rows), tokenizer, 9)
+  assert other.digest != found.digest
+
+
+def test_files_that_cannot_be(tmp_path):
+  tokenizer = tiny.tokenizer()
+  empty = write(tmp_path / 'empty.jsonl', [])
+  with pytest.raises(UserError) as error:
+    demonstrated.load(empty, tokenizer, 9)
+  assert str(error.value) == f'{empty}: has no rows; give at least one'
+  long = write(tmp_path / 'long.jsonl', [{'id': 'a', 'response': '1 2 3'}])
+  tokens = len(tokenizer.encode('1 2 3')) + 1
+  with pytest.raises(UserError) as error:
+    demonstrated.load(long, tokenizer, 2)
+  assert str(error.value) == (
+    f'data.demonstrations: that of a has {tokens} tokens; train.max_tokens '
+    'allows 2; raise it or leave it out'
+  )
