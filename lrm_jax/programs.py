@@ -29,7 +29,7 @@ class Programs:
     observe: `rollouts, memory -> memory`, of the monitor's samples.
     shape: `rollouts, memory -> reward, keep, memory`.
     credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
-    score: `params, packed, mask -> logp [B, G, T]`.
+    score: `params, packed, mask, kept_ids -> logp [B, G, T]`.
     update: `state, ref_params, packed, targets, frozen -> state, metrics`.
     combine: `trained, frozen -> params`, the policy of a state.
   """

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from lrm_jax import guard, offloading, packing, sharding, spikes
+from lrm_jax import guard, kept_sets, offloading, packing, sharding, spikes
 from lrm_jax import mesh as mesh_lib
 from lrm_jax import policy as policy_lib
 from lrm_jax.models import feed_forward, output_head, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives.recipe import Recipe
+from lrm_jax.sampler import truncation
 from lrm_jax.structs import Array, TokenTerms, TrainState
 
 Metrics = dict[str, Array]
@@ -37,12 +38,14 @@ class Targets:
     advantage: of each token.
     mask: 1 on tokens that are trained.
     stale: `[B, G]`, the first tokens that older parameters have sampled.
+    kept_ids: as in `Rollouts`; log-probabilities are over these sets then.
   """
 
   sampler_logp: Array
   advantage: Array
   mask: Array
   stale: Array
+  kept_ids: Array | None = None
 
 
 def make_score(
@@ -52,7 +55,7 @@ def make_score(
   chunk: int = 4096,
   mesh: Mesh | None = None,
 ) -> Callable[..., Array]:
-  """Builds `score(params, packed, mask) -> logp [B, G, T]`.
+  """Builds `score(params, packed, mask, kept_ids=None) -> logp [B, G, T]`.
 
   What `update` computes before its gradient, for responses that nobody
   sampled as they now are. 0 outside the mask.
@@ -61,8 +64,13 @@ def make_score(
     _response_logp, config, temperature=temperature, chunk=chunk
   )
 
-  def score(params: Any, packed: packing.PackedBatch, mask: Array) -> Array:
-    logp = _score(forward, params, packed, mask)
+  def score(
+    params: Any,
+    packed: packing.PackedBatch,
+    mask: Array,
+    kept_ids: Array | None = None,
+  ) -> Array:
+    logp = _score(forward, params, packed, mask, kept_ids)
     return mesh_lib.constrain(logp, None, None, None)
 
   return jax.jit(mesh_lib.divided(mesh, score))
@@ -119,13 +127,15 @@ def make_update(
     targets: Targets,
     frozen: Any = None,
   ) -> tuple[TrainState, Metrics]:
+    kept_ids = targets.kept_ids
+    targets = dataclasses.replace(targets, kept_ids=None)
     weights = recipe.weights(targets.mask)
     params, pull_back = jax.vjp(
       lambda trained: combine(trained, frozen), state.params
     )
     focus = {}
     if recipe.needs_statistics:
-      logp = _score(forward, params, packed, targets.mask)
+      logp = _score(forward, params, packed, targets.mask, kept_ids)
       focus = recipe.focus(
         logp, targets.sampler_logp, targets.advantage, targets.mask
       )
@@ -141,8 +151,9 @@ def make_update(
         lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
       )
       part = _take_groups((targets, weights, focus), groups)
+      sets = kept_sets.place(kept_ids, rows, groups, offsets, part[0].mask)
       (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-        params, ref_params, rows, offsets, *part
+        params, ref_params, rows, offsets, sets, *part
       )
       # Of what is trained; here, since sums of these may be much smaller.
       (grads,) = pull_back(grads)
@@ -151,13 +162,13 @@ def make_update(
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}
 
-    def loss(params, ref_params, rows, offsets, part, weights, focus):
-      logp, entropy, routing = forward(params, rows, offsets, part.mask)
+    def loss(params, ref_params, rows, offsets, sets, part, weights, focus):
+      logp, entropy, routing = forward(params, rows, offsets, part.mask, sets)
       ref_logp = logp
       if recipe.needs_reference:
         # Here, so that the backward pass has the room of what was fetched.
         fetched = offloading.fetch(ref_params)
-        ref_logp, *_ = forward(fetched, rows, offsets, part.mask)
+        ref_logp, *_ = forward(fetched, rows, offsets, part.mask, sets)
       terms = TokenTerms(
         logp=logp,
         old_logp=part.sampler_logp,
@@ -264,6 +275,7 @@ def _score(
   params: Any,
   packed: packing.PackedBatch,
   mask: Array,
+  kept_ids: Array | None,
 ) -> Array:
   """Log-probabilities `[B, G, T]` of a whole mini-batch, no gradient."""
   mask = jnp.asarray(mask)
@@ -272,7 +284,9 @@ def _score(
     rows, groups, offsets = jax.tree.map(
       lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
     )
-    logp, *_ = forward(params, rows, offsets, _take_groups(mask, groups))
+    part = _take_groups(mask, groups)
+    sets = kept_sets.place(kept_ids, rows, groups, offsets, part)
+    logp, *_ = forward(params, rows, offsets, part, sets)
     # An absent group is written nowhere: no batch has a row beyond its last.
     place = jnp.where(groups >= 0, groups, mask.shape[0])
     return found.at[place].set(logp, mode='drop')
@@ -301,18 +315,24 @@ def _routing(
   return jax.lax.stop_gradient(found)
 
 
+def _kept_law(scores: Array, ids: Array, kept: Array) -> tuple[Array, Array]:
+  return truncation.renormalized(scores, kept, kept >= 0, ids)
+
+
 def _response_logp(
   config: ModelConfig,
   params: Any,
   rows: packing.Rows,
   offsets: Array,
   mask: Array,
+  sets: kept_sets.KeptSets | None,
   *,
   temperature: float,
   chunk: int,
 ) -> tuple[Array, Array, feed_forward.Routing | None]:
   """(logp, entropy) `[Q, G, T]` of the responses, 0 outside the mask; routing.
 
+  With kept sets both are of the truncated law.
   The routing is of all tokens, prompts included.
   """
   hidden, kept = transformer.apply(config, params, *rows.inputs)
@@ -323,6 +343,8 @@ def _response_logp(
     jnp.roll(rows.tokens, -1, axis=-1),
     temperature=temperature,
     chunk=chunk,
+    law=output_head.whole_law if sets is None else _kept_law,
+    sets=sets,
   )
 
   def gather(values):

@@ -34,7 +34,11 @@ def compile_update(experiment: Experiment) -> None:
   )
   stale = np.zeros((batch, config.samples), np.int32)
   number = np.zeros((*stale.shape, config.max_tokens), np.float32)
-  targets = train_step.Targets(number, number, number, stale)
+  most = experiment.collector.sampler.layout.kept
+  kept_ids = None
+  if most:
+    kept_ids = np.broadcast_to(np.int32(-1), (*number.shape, most))
+  targets = train_step.Targets(number, number, number, stale, kept_ids)
   experiment.programs.update.start(
     experiment.state,
     experiment.ref_params,
@@ -85,7 +89,11 @@ def dispatch(
     packed = pack(experiment, rollouts, batch.keep[pick])
     work = throughput.update_work(experiment, packed, int(mask[pick].sum()))
     targets = train_step.Targets(
-      rollouts.sampler_logp, advantage[pick], mask[pick], rollouts.stale
+      rollouts.sampler_logp,
+      advantage[pick],
+      mask[pick],
+      rollouts.stale,
+      rollouts.kept_ids,
     )
     targets = sharding.put(targets, experiment.mesh, PartitionSpec())
     state, values = experiment.programs.update(
@@ -117,11 +125,13 @@ def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
   if not unknown.any():
     return batch
   packed = divide(experiment, pack(experiment, rollouts, batch.keep))
-  mask = sharding.put(
-    rollouts.mask * batch.keep[..., None], experiment.mesh, PartitionSpec()
+  mask, kept_ids = sharding.put(
+    (rollouts.mask * batch.keep[..., None], rollouts.kept_ids),
+    experiment.mesh,
+    PartitionSpec(),
   )
   scored = jax.device_get(
-    experiment.programs.score(experiment.params, packed, mask)
+    experiment.programs.score(experiment.params, packed, mask, kept_ids)
   )
   logp = np.where(unknown, scored, rollouts.sampler_logp)
   rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
