@@ -3,7 +3,7 @@
   sampler     -> `Rollouts.kept_ids` [B, G, T, M], what was kept for each token
   place       -> places [R, S], which of them the next token of a row has
   token_logp  -> a chunk of tokens at a time, the sets of their places
-  renormalized over these: the law of the new, the old and the reference policy
+  law         of the new, the old and the reference policy: over these
 
 The set is that of the sampler, whatever the parameters have become: a set that
 was looked for anew would move with them, and the ratio of two laws of which one
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from lrm_jax import mesh as mesh_lib
 from lrm_jax import packing
+from lrm_jax.sampler import truncation
 from lrm_jax.structs import Array
 
 
@@ -66,3 +67,19 @@ def place(
     places.reshape(rows.tokens.shape), 'rows', 'places'
   )
   return KeptSets(jnp.asarray(kept_ids).reshape(-1, most), places)
+
+
+def law(scores: Array, ids: Array, kept: Array) -> tuple[Array, Array]:
+  """`output_head.whole_law` of scores `[n, V]` over kept sets.
+
+  The sampled id counts as kept, also where rounding has left it out.
+
+  Args:
+    scores: over the temperature.
+    ids: `[n]` int32, what was sampled.
+    kept: `[n, M]` int32, -1 in place of others; a row may have nothing else.
+
+  Returns:
+    (logp, entropy), `[n]` float32 in nats, both of the truncated law.
+  """
+  return truncation.renormalized(scores, kept, kept >= 0, ids)

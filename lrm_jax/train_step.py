@@ -22,7 +22,6 @@ from lrm_jax import policy as policy_lib
 from lrm_jax.models import feed_forward, output_head, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives.recipe import Recipe
-from lrm_jax.sampler import truncation
 from lrm_jax.structs import Array, TokenTerms, TrainState
 
 Metrics = dict[str, Array]
@@ -315,10 +314,6 @@ def _routing(
   return jax.lax.stop_gradient(found)
 
 
-def _kept_law(scores: Array, ids: Array, kept: Array) -> tuple[Array, Array]:
-  return truncation.renormalized(scores, kept, kept >= 0, ids)
-
-
 def _response_logp(
   config: ModelConfig,
   params: Any,
@@ -343,7 +338,7 @@ def _response_logp(
     jnp.roll(rows.tokens, -1, axis=-1),
     temperature=temperature,
     chunk=chunk,
-    law=output_head.whole_law if sets is None else _kept_law,
+    law=output_head.whole_law if sets is None else kept_sets.law,
     sets=sets,
   )
 

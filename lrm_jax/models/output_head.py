@@ -99,7 +99,7 @@ def token_logp(
   # is its gradient summed.
   tokens = ('rows', 'places')[: targets.ndim]
   name = 'embedding' if config.tie_embeddings else 'head'
-  more = () if sets is None else tuple(sets)
+  more = () if sets is None else tuple(map(jnp.asarray, sets))
   own = mesh.per_device(
     functools.partial(_token_logp, config, chunk, name, law),
     (AXES[name], (*tokens, None), tokens, (), *((), tokens)[: len(more)]),
