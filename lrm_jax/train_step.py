@@ -264,9 +264,14 @@ def _means(sums: Metrics) -> Metrics:
 
 
 def _take_groups(tree: Any, groups: Array) -> Any:
-  """The groups of a micro-batch, `[Q, G, T]`; absent ones become zeros."""
-  is_there = (groups >= 0).astype(jnp.float32)[:, None, None]
-  return jax.tree.map(lambda x: x[jnp.maximum(groups, 0)] * is_there, tree)
+  """The groups of a micro-batch, `[Q, G, ...]`; absent ones become zeros."""
+  is_there = (groups >= 0).astype(jnp.float32)
+
+  def take(x: Array) -> Array:
+    axes = tuple(range(1, jnp.ndim(x)))
+    return x[jnp.maximum(groups, 0)] * jnp.expand_dims(is_there, axes)
+
+  return jax.tree.map(take, tree)
 
 
 def _score(

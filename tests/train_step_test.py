@@ -258,6 +258,24 @@ def test_gap_is_the_largest_difference_to_the_sampler(case):
   assert metrics['logp_gap_max'] == pytest.approx(0.125, abs=1e-5)
 
 
+def test_stale_tokens_are_left_out_of_the_gap(case):
+  """Also in a micro-batch that has room for more groups."""
+  rollouts = dataclasses.replace(
+    case.rollouts,
+    sampler_logp=np.array(dense_logp(case.params, case.rollouts)),
+    stale=np.minimum(case.rollouts.length, 2),
+  )
+  rollouts.sampler_logp[1, 1, 0] += 0.125
+  stale = dataclasses.replace(case, rollouts=rollouts)
+  for groups in (1, 4, 6):
+    _, metrics, _ = run_update(stale, groups=groups)
+    assert metrics['logp_gap_max'] < 1e-5
+  assert rollouts.length[1, 1] > 2
+  rollouts.sampler_logp[1, 1, 2] += 0.25
+  _, metrics, _ = run_update(stale, groups=6)
+  assert metrics['logp_gap_max'] == pytest.approx(0.25, abs=1e-5)
+
+
 def test_group_order_does_not_matter(case):
   whole, _, _ = run_update(case)
   order = np.array([2, 0, 3, 1])
