@@ -268,8 +268,8 @@ def _take_groups(tree: Any, groups: Array) -> Any:
   is_there = (groups >= 0).astype(jnp.float32)
 
   def take(x: Array) -> Array:
-    axes = tuple(range(1, jnp.ndim(x)))
-    return x[jnp.maximum(groups, 0)] * jnp.expand_dims(is_there, axes)
+    factor = is_there[(slice(None), *[None] * (jnp.ndim(x) - 1))]
+    return x[jnp.maximum(groups, 0)] * factor
 
   return jax.tree.map(take, tree)
 

@@ -119,10 +119,9 @@ def _token_logp(
   size = -(-count // chunks)  # even chunks waste less padding
   pad = chunks * size - count
   flat = jnp.pad(hidden.reshape(count, -1), ((0, pad), (0, 0)))
-  wanted = jnp.pad(targets.reshape(count), (0, pad))
   # Sets are taken inside a chunk: for all tokens they would need room twice.
-  places = tuple(
-    jnp.pad(x.reshape(count), (0, pad), constant_values=-1) for x in sets[1:]
+  wanted = tuple(
+    jnp.pad(x.reshape(count), (0, pad)) for x in (targets, *sets[1:])
   )
   take = lambda at: jnp.where(at[:, None] < 0, -1, sets[0][at])
 
@@ -139,7 +138,7 @@ def _token_logp(
     None,
     (
       flat.reshape(chunks, size, -1),
-      *(x.reshape(chunks, size) for x in (wanted, *places)),
+      *(x.reshape(chunks, size) for x in wanted),
     ),
   )
   restore = lambda x: x.reshape(-1)[:count].reshape(targets.shape)
