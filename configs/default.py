@@ -58,7 +58,11 @@ def get_config() -> config_dict.ConfigDict:
       rounds_ahead=0,  # begun in idle slots before they are known to be needed
       partial_tokens=0,  # of a response per step at most; 0: whole responses
       in_flight=0,  # problems that are sampled so at a time; `problems` or more
-      mini_batches=1,  # optimizer updates per step; divides `problems`
+      batches_ahead=0,  # 1: sampled while the one before is trained
+      sampler_devices=0,  # the last ones, for the sampler alone; 0: none
+      mini_batches=1,  # optimizer updates per pass; divides `problems`
+      passes=1,  # times that each mini-batch of a step is gone through
+      old_logp='sampler',  # what ratios are against: sampler | trainer
       temperature=1.0,  # of sampling, and of every log-probability
       truncation=dict(  # of the law, in this order; updates replay kept sets
         most=0,  # ids that are ever kept, 512 at most; 0: top_k, the only bound

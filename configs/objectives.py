@@ -27,6 +27,8 @@ def compose(**parts) -> config_dict.ConfigDict:
     oversampling=dict(name='no_oversampling'),
     advantage=dict(name='group', ddof=1, eps=1e-6),
     bonuses=dict(),
+    credit=dict(name='as_it_is'),
+    correction=dict(name='uncorrected'),
     loss=dict(name='ppo_clip', low=0.2, high=0.2),
     regularizers=dict(),
     aggregate=dict(name='sequence_mean'),

@@ -41,7 +41,7 @@ def r1(
   """A run of `objective`.
 
   Args:
-    objective: of `configs/objectives.py` or `configs/efficient.py`.
+    objective: of `objectives.py`, `efficient.py` or `credits.py`.
     problems: B, in a batch.
     samples: G, responses per problem.
     mini_batches: optimizer updates per step.

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from lrm_jax import alarms, offloading
+from lrm_jax import alarms, off_policy, offloading
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.checkpoints import config_json
 from lrm_jax.data import pipeline, prompts
@@ -75,6 +75,8 @@ def check_recipe(
   jax.eval_shape(recipe.advantage, number, token)
   for bonus in recipe.bonuses:
     jax.eval_shape(bonus.function, rollouts, token)
+  jax.eval_shape(recipe.credit, rollouts, token, token, token)
+  jax.eval_shape(recipe.correction, token, token, token)
   recipe.curriculum(np.zeros(1))
   for measure in recipe.measures:
     measure.function(_EMPTY)
@@ -170,7 +172,9 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
 
 def _loss(recipe: recipe_lib.Recipe, terms: TokenTerms) -> jax.Array:
   focus = recipe.focus(terms.logp, terms.old_logp, terms.advantage, terms.mask)
-  return recipe.total(terms, recipe.weights(terms.mask), focus)
+  advantages = (terms.advantage,) * recipe.advantages
+  weights = recipe.weights(terms.mask)
+  return recipe.total(terms, advantages, weights, focus)
 
 
 def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
@@ -198,7 +202,7 @@ def check_sizes(config: ml_collections.ConfigDict, model: ModelConfig) -> None:
       'micro-batch must hold a whole group; raise train.rows'
     )
   check_load_balance('train.load_balance', sizes.load_balance, model)
-  check_partial(sizes)
+  off_policy.check(config)
   if sizes.problems % sizes.mini_batches:
     raise UserError(
       f'train.mini_batches={sizes.mini_batches} does not divide '
@@ -218,30 +222,6 @@ def check_mesh(
         f'{section}.{key}={value} cannot be divided among {axes} devices; '
         f'choose a multiple of {parts}'
       )
-
-
-def check_partial(sizes: ml_collections.ConfigDict) -> None:
-  """Refuses partial rollouts that are none, or of too few problems."""
-  if not sizes.partial_tokens:
-    return
-  if sizes.partial_tokens > sizes.max_tokens:
-    raise UserError(
-      f'train.partial_tokens={sizes.partial_tokens} is more than a response '
-      f'has: train.max_tokens={sizes.max_tokens}; give it a part of that, or 0 '
-      'for whole responses'
-    )
-  if sizes.in_flight < sizes.problems:
-    raise UserError(
-      f'train.in_flight={sizes.in_flight} with train.partial_tokens='
-      f'{sizes.partial_tokens} must be at least train.problems='
-      f'{sizes.problems}; twice as many is a good start'
-    )
-  if sizes.rounds_ahead:
-    raise UserError(
-      f'train.rounds_ahead={sizes.rounds_ahead} with train.partial_tokens='
-      f'{sizes.partial_tokens}: groups in flight are kept, so none is let go; '
-      'set one of them to 0'
-    )
 
 
 def check_load_balance(key: str, value: float, model: ModelConfig) -> None:
@@ -285,7 +265,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
   """Refuses numbers out of their range, and parameters too coarse to train."""
   positive = {
     'train': (
-      'problems samples max_tokens max_rounds mini_batches rows '
+      'problems samples max_tokens max_rounds mini_batches passes rows '
       'row_length groups logit_chunk checkpoint_every keep_checkpoints'
     ),
     'sampler': 'slots round_tokens tensor',

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import ml_collections
 from jax.sharding import Mesh
 
@@ -15,6 +16,7 @@ from lrm_jax import (
   assets,
   checks,
   errors,
+  off_policy,
   optim,
   policy,
   rollout,
@@ -45,12 +47,14 @@ from lrm_jax.tokenization import base as tokenization
 class Experiment:
   """Everything a run holds.
 
-  Only `state`, `params`, `memory`, `stream`, `flights`, `seconds`,
-  `productive_seconds` (see `goodput.py`), `sampled_tokens` (all of the steps
-  so far) and `alarms` change. `params` is the policy that `state` and `frozen`
-  make: what samples, is evaluated and is exported. `weights` is the checksum of
-  what never changes, once `resuming.weights` was asked for it; `contents` are
-  the digests of data and tokenizer, see `fingerprints.of_run`.
+  Only `state`, `params`, `memory`, `stream`, `flights`, `waiting` (a batch
+  ahead, see `lookahead.py`), `seconds`, `productive_seconds` (see
+  `goodput.py`), `sampled_tokens` (all of the steps so far) and `alarms` change.
+  `sampler_mesh` is of the sampler's own devices, None where it has none.
+  `params` is the policy that `state` and `frozen` make: what samples, is
+  evaluated and is exported. `weights` is the checksum of what never changes,
+  once `resuming.weights` was asked for it; `contents` are the digests of data
+  and tokenizer, see `fingerprints.of_run`.
   """
 
   config: ml_collections.ConfigDict
@@ -64,12 +68,14 @@ class Experiment:
   monitor_problems: Sequence[Problem]
   programs: programs_lib.Programs
   mesh: Mesh | None
+  sampler_mesh: Mesh | None
   state: TrainState
   frozen: Any
   params: Any
   ref_params: Any
   memory: MemoryStore
   flights: list[Flight] = dataclasses.field(default_factory=list)
+  waiting: Any = None
   seconds: float = 0.0
   productive_seconds: float = 0.0
   sampled_tokens: int = 0
@@ -81,7 +87,7 @@ class Experiment:
 def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   """Loads model, data and recipe; writes nothing."""
   recipe = recipe_lib.build(config)
-  mesh = make_mesh(config)
+  mesh, sampler_mesh = make_meshes(config)
   model, params, tokenizer = load_model(config, mesh)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
@@ -89,8 +95,9 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   for problems in data:
     checks.check_prompts(config, tokenizer, problems)
   train_problems, monitor_problems = split_monitor(config, recipe, data[0])
+  where = mesh if sampler_mesh is None else sampler_mesh
   collector, eval_collector = make_collectors(
-    config, model, tokenizer, grader, mesh
+    config, model, tokenizer, grader, where
   )
   optimizer = optim.of_run(config)
   parts = policy.divide(
@@ -128,6 +135,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
       mesh=mesh,
     ),
     mesh=mesh,
+    sampler_mesh=sampler_mesh,
     state=state,
     frozen=parts.frozen,
     params=parts.combine(state.params, parts.frozen),
@@ -137,15 +145,38 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   )
 
 
-def make_mesh(config: ml_collections.ConfigDict) -> Mesh | None:
-  """The mesh that `config.mesh` describes; None if that is one device.
+def make_meshes(
+  config: ml_collections.ConfigDict,
+) -> tuple[Mesh | None, Mesh | None]:
+  """Meshes of training, as `config.mesh` has it, and of the sampler's devices.
+
+  None for the first if it is one device, for the second if the sampler has none
+  of its own: `train.sampler_devices`, the last ones there are.
 
   Raises:
-    UserError: it is not one of these devices, or cuts a batch unevenly.
+    UserError: there are not as many devices, or a batch is cut unevenly.
   """
-  mesh = mesh_lib.make(config.mesh)
+  devices, own = jax.devices(), config.train.sampler_devices
+  off_policy.check_sampler_devices(own, len(devices), jax.process_count())
+  mesh = mesh_lib.make(config.mesh, devices[: len(devices) - own])
   checks.check_mesh('train', config.train, mesh)
-  return mesh if mesh.size > 1 else None
+  return (
+    mesh if mesh.size > 1 else None,
+    mesh_lib.make({'data': own}, devices[-own:]) if own else None,
+  )
+
+
+def for_sampler(experiment: Experiment) -> Params:
+  """The policy where the sampler has it; brought there, if that is elsewhere.
+
+  Whole on each of its devices.
+  """
+  if experiment.sampler_mesh is None:
+    return experiment.params
+  shardings = sharding.parameter_shardings(
+    experiment.model, experiment.sampler_mesh
+  )
+  return jax.device_put(experiment.params, shardings)
 
 
 def load_model(

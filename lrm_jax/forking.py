@@ -161,6 +161,10 @@ def take_over(
     if is_in_flight
     else _of_any_shape(_item(tree, 'flights')),
   }
+  if 'waiting' in host:
+    wanted['waiting'] = _of_any_shape(_item(tree, 'waiting'))
+    if host['waiting'] is not None:
+      _say('fork: the batch that was sampled ahead is left behind')
   found = stored.restore_state(step, wanted)
   held = resuming.weights(experiment)
   identity.check_weights(experiment.config, held, host, step)

@@ -11,16 +11,32 @@ the memory has moved on, and groups are ranked among those of their round.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from lrm_jax import experiment as experiment_lib
 from lrm_jax import flops, phases, rng, rollout, unverified
 from lrm_jax import rounds as rounds_lib
 from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
 from lrm_jax.objectives import oversampling
 from lrm_jax.structs import Problem, Rollouts
+
+
+class Scored(NamedTuple):
+  """Of the trainer's graph, before the step; `[B, G, T]`, 0 where not trained.
+
+  Attributes:
+    logp: log-probabilities, nats.
+    entropy: of the next-token laws, nats.
+    gap: the largest |logp - the sampler's| of tokens that are not stale.
+  """
+
+  logp: np.ndarray
+  entropy: np.ndarray
+  gap: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +51,8 @@ class Batch:
     judged: `[B, G]` bool; False where there is no verdict, and the reward is
       that of what stands in for the response: see `unverified.py`.
     stats: means over all samples of the step, the dropped ones included.
+    scored: what the policy before the step says of the responses; None where
+      nothing asks for it. See `updating.score`.
   """
 
   problems: list[Problem]
@@ -43,6 +61,7 @@ class Batch:
   keep: np.ndarray
   judged: np.ndarray
   stats: dict[str, float]
+  scored: Scored | None = None
 
 
 def gather(experiment: Experiment, step: int) -> Batch:
@@ -54,7 +73,8 @@ def gather(experiment: Experiment, step: int) -> Batch:
   config = experiment.config.train
   cap = int(experiment.recipe.budget(step))
   problems, parts = [], []
-  with experiment.collector.open(experiment.params) as collection:
+  params = experiment_lib.for_sampler(experiment)
+  with experiment.collector.open(params) as collection:
     rounds = rounds_lib.begin(experiment, collection, cap, step)
     for sampling_round in range(config.max_rounds):
       with phases.phase('sample'):
@@ -172,7 +192,7 @@ def monitor(experiment: Experiment, step: int) -> None:
   cap = int(experiment.recipe.budget(step))
   key = rng.stream(config.seed, 'monitor', step)
   rollouts = experiment.collector.collect(
-    experiment.params,
+    experiment_lib.for_sampler(experiment),
     problems,
     key=key,
     temperature=config.train.temperature,

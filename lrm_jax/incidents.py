@@ -70,7 +70,7 @@ def note(
     alarms.skipped_in_row = 0 if each else alarms.skipped_in_row
     return
   alarms.skipped_in_row, worst = in_row(skipped, alarms.skipped_in_row)
-  parts = updating.parts(batch.keep, config.mini_batches)
+  parts = updating.parts(batch.keep, config)
   bad = [part for part, is_bad in zip(parts, skipped, strict=True) if is_bad]
   header = {
     'step': step,

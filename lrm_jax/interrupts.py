@@ -22,6 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN = 'give the same command again'
 # Contexts that are open, one within another.
 _open: list['Interrupts'] = []
+# Of `deferred`, likewise.
+_deferred: list[None] = []
 
 
 class Interrupts:
@@ -86,8 +88,21 @@ def check() -> None:
   Raises:
     Stopped: it was.
   """
-  if is_requested():
+  if is_requested() and not _deferred:
     raise Stopped(f'stopped; {AGAIN}')
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+  """What is not abandoned: whoever is told to stop inside goes on for now.
+
+  Every process of the run comes here. A second signal is obeyed still.
+  """
+  _deferred.append(None)
+  try:
+    yield
+  finally:
+    _deferred.pop()
 
 
 @contextlib.contextmanager
@@ -103,6 +118,8 @@ def agreed() -> Iterator[None]:
 
   with contextlib.suppress(Stopped):
     yield
+  if _deferred:
+    return
   if distributed.any_of(is_requested()):
     raise Stopped(f'stopped; {AGAIN}')
 

@@ -108,7 +108,8 @@ def of_run(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
   Args:
     config: all of it.
   """
-  steps = config.train.steps * config.train.mini_batches
+  sizes = config.train
+  steps = sizes.steps * sizes.mini_batches * sizes.passes
   optimizer = make_optimizer(config.optimizer, steps)
   if config.model.param_dtype == 'bfloat16' and config.lora.rank == 0:
     return optax.chain(optimizer, rounding.stochastic(config.seed))

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lrm_jax import ahead, train_step
+from lrm_jax import ahead, masking, train_step
 from lrm_jax import policy as policy_lib
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import advantages, revisions
@@ -28,8 +28,10 @@ class Programs:
     revision: `rollouts -> start, stop`, both `[B, G]`.
     observe: `rollouts, memory -> memory`, of the monitor's samples.
     shape: `rollouts, memory -> reward, keep, memory`.
-    credit: `reward, keep, rollouts -> advantage, mask`, both `[B, G, T]`.
-    score: `params, packed, mask, kept_ids -> logp [B, G, T]`.
+    credit: `reward, keep, rollouts, entropy -> advantages, mask`.
+    correct: `old_logp, sampler_logp, advantages, mask -> the same two and
+      numbers`.
+    score: `params, packed, mask, kept_ids -> logp, entropy`, both `[B, G, T]`.
     update: `state, ref_params, packed, targets, frozen -> state, metrics`.
     combine: `trained, frozen -> params`, the policy of a state.
   """
@@ -39,6 +41,7 @@ class Programs:
   observe: Callable[..., Any]
   shape: Callable[..., Any]
   credit: Callable[..., Any]
+  correct: Callable[..., Any]
   score: Callable[..., Any]
   update: ahead.Ahead
   combine: Callable[..., Any]
@@ -62,6 +65,7 @@ def make_programs(
     observe=jax.jit(recipe.observe),
     shape=make_shape(recipe),
     credit=make_credit(recipe),
+    correct=make_correct(recipe),
     score=train_step.make_score(
       config, temperature=temperature, chunk=chunk, mesh=mesh
     ),
@@ -114,18 +118,50 @@ def make_shape(recipe: Recipe) -> Callable[..., Any]:
   return shape
 
 
-def make_credit(recipe: Recipe) -> Callable[..., tuple[Array, Array]]:
-  """`credit(reward, keep, rollouts) -> advantage, mask`, both `[B, G, T]`.
+def make_credit(recipe: Recipe) -> Callable[..., Any]:
+  """`credit(reward, keep, rollouts, entropy=None) -> advantages, mask`.
 
-  The mask that comes back is 1 on the tokens of kept samples.
+  A tuple of `[B, G, T]`, see `Recipe.total`, and `[B, G, T]`: 1 on the tokens
+  of kept samples that the recipe trains. `entropy` is read by a recipe that
+  `needs_entropy`.
   """
 
   @jax.jit
-  def credit(reward: Array, keep: Array, rollouts: Rollouts):
+  def credit(
+    reward: Array,
+    keep: Array,
+    rollouts: Rollouts,
+    entropy: Array | None = None,
+  ):
     mask = jnp.asarray(rollouts.mask) * keep[..., None]
     advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
     for bonus in recipe.bonuses:
       advantage = advantage + bonus.function(rollouts, mask)
-    return advantage, mask
+    return recipe.credit(rollouts, advantage, mask, entropy)
 
   return credit
+
+
+def make_correct(recipe: Recipe) -> Callable[..., Any]:
+  """`correct(old_logp, sampler_logp, advantages, mask)`.
+
+  The advantages times the weights of the recipe's correction, the mask without
+  what it leaves out, and numbers for the metrics: the mean weight of the tokens
+  that came in, and the share of them that it leaves out.
+  """
+
+  @jax.jit
+  def correct(
+    old_logp: Array,
+    sampler_logp: Array,
+    advantages: tuple[Array, ...],
+    mask: Array,
+  ):
+    weight, kept = recipe.correction(old_logp, sampler_logp, mask)
+    numbers = {
+      'correction_mean': masking.mean(weight, mask),
+      'correction_masked': masking.mean(kept == 0, mask),
+    }
+    return tuple(weight * x for x in advantages), kept, numbers
+
+  return correct

@@ -1,10 +1,10 @@
 """What a run keeps between two starts: everything that its steps change.
 
 A checkpoint holds the parameters and the optimizer, the memory of the recipe,
-the groups in flight, the place in the data, counters, and how long
-metrics.jsonl was. It also names what it does not hold and goes on with: the
-config, the problems and the tokenizer, and the weights of the model that the
-run started from where they are looked at.
+the groups in flight, a batch ahead, the place in the data, counters, and how
+long metrics.jsonl was. It also names what it does not hold and goes on with:
+the config, the problems and the tokenizer, and the weights of the model that
+the run started from where they are looked at.
 
 Random streams have no state: they are folded from the seed, a name and the
 step. A step is done whole or, after a crash, again.
@@ -24,6 +24,7 @@ from lrm_jax import (
   flights,
   identity,
   interrupts,
+  lookahead,
   metrics,
   rewinding,
   storage,
@@ -33,7 +34,10 @@ from lrm_jax.experiment import Experiment, set_state
 from lrm_jax.structs import Problem
 
 # Fields of the experiment that steps replace, and never change in place.
-OF_THE_HOST = ('flights', 'seconds', 'productive_seconds', 'sampled_tokens')
+OF_THE_HOST = (
+  *('flights', 'waiting', 'seconds', 'productive_seconds'),
+  'sampled_tokens',
+)
 # For the shapes of a group.
 _NOBODYS = Problem('', '', '')
 
@@ -41,6 +45,7 @@ _NOBODYS = Problem('', '', '')
 SAFE = {
   'mesh': 'other devices divide the same sums',
   'sampler.tensor': 'likewise, for the sampler',
+  'train.sampler_devices': 'likewise',
   'train.offload': 'where arrays are kept, not what they are',
   'train.checkpoint_every': 'when the state is written',
   'train.checkpoint_minutes': 'likewise',
@@ -59,9 +64,11 @@ def mutable_keys(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   """What may change between two starts of one run.
 
   Those in `SAFE`; and a run can be made longer, unless its learning rate
-  depends on its length.
+  depends on its length, or its last step samples no batch ahead.
   """
-  is_free = config.optimizer.schedule == 'constant'
+  is_free = (
+    config.optimizer.schedule == 'constant' and not config.train.batches_ahead
+  )
   return (*SAFE, 'train.steps') if is_free else tuple(SAFE)
 
 
@@ -110,6 +117,8 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
   experiment.memory.set_state(state['memory'], host['problem_ids'])
   experiment.stream.set_state(host['stream'])
   experiment.flights = flights.set_state(state['flights'], host['flights'])
+  if 'waiting' in host:
+    experiment.waiting = lookahead.set_state(state['waiting'], host['waiting'])
   experiment.seconds = host['seconds']
   # Earlier versions did not count them, nor the time since the first start.
   if 'productive_seconds' in host:
@@ -123,11 +132,14 @@ def restore(experiment: Experiment, checkpoints: RunCheckpoints) -> None:
 def like(experiment: Experiment, host: Mapping[str, Any]) -> dict[str, Any]:
   """The shapes of a checkpoint's arrays, where this experiment wants them."""
   nothing = experiment.collector.begin([_NOBODYS], cap=0)
-  return {
+  wanted = {
     'train': experiment.state,
     'memory': experiment.memory.like(len(host['problem_ids'])),
     'flights': flights.like(host['flights'], nothing),
   }
+  if 'waiting' in host:
+    wanted['waiting'] = lookahead.like(host['waiting'], nothing)
+  return wanted
 
 
 def save(
@@ -146,16 +158,23 @@ def save(
   """
   memory, ids = experiment.memory.get_state()
   arrays, begun = flights.get_state(experiment.flights)
+  waiting, told = lookahead.get_state(experiment.waiting)
   config = experiment.config
   mine = identity.of_run(
     config, mutable_keys(config), weights(experiment), experiment.contents
   )
   checkpoints.save(
     int(experiment.state.step),
-    {'train': experiment.state, 'memory': memory, 'flights': arrays},
+    {
+      'train': experiment.state,
+      'memory': memory,
+      'flights': arrays,
+      'waiting': waiting,
+    },
     mine
     | {
       'flights': begun,
+      'waiting': told,
       'problem_ids': ids,
       'stream': experiment.stream.get_state(),
       'seconds': experiment.seconds,

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 
 from lrm_jax import alarms as alarms_lib
 from lrm_jax import errors, replicas, rng, sharding, updating
+from lrm_jax import experiment as experiment_lib
 from lrm_jax import rounds as rounds_lib
 from lrm_jax.experiment import Experiment
 
@@ -158,7 +159,7 @@ def replay(experiment: Experiment) -> float:
   """
   config, problems = experiment.config, [experiment.eval_problems[0]]
   rollouts = experiment.collector.collect(
-    experiment.params,
+    experiment_lib.for_sampler(experiment),
     problems,
     key=rng.stream(config.seed, 'replay'),
     temperature=config.train.temperature,
@@ -173,7 +174,7 @@ def replay(experiment: Experiment) -> float:
   mask, kept_ids = sharding.put(
     (rollouts.mask, rollouts.kept_ids), experiment.mesh, PartitionSpec()
   )
-  scored = jax.device_get(
+  scored, _ = jax.device_get(
     experiment.programs.score(experiment.params, packed, mask, kept_ids)
   )
   gap = np.abs(scored - rollouts.sampler_logp)[rollouts.mask > 0]

@@ -109,6 +109,9 @@ def of_step(
   as far as the device did not hide it. Model FLOPs of the update are over the
   seconds from its dispatch until its numbers are there: without `credit`.
 
+  With batches ahead the two overlap, and what is sampled is another batch: then
+  there is the throughput of the whole step alone.
+
   Args:
     batch: of the step.
     seconds: of each phase.
@@ -123,10 +126,14 @@ def of_step(
   found = {
     'sample_seconds': sample_seconds,
     'update_seconds': update_seconds,
+    'tokens_per_second_per_device': sampled / whole / jax.device_count(),
+  }
+  if 'steps_behind' in batch.stats:
+    return found
+  found |= {
     'tokens_per_second_sample': sampled / sample_seconds,
     'tokens_per_second_update': float(np.sum(lengths * batch.keep))
     / update_seconds,
-    'tokens_per_second_per_device': sampled / whole / jax.device_count(),
   }
   sampling = of_devices(batch.stats['model_flops_sample'], sample_seconds)
   found |= {f'{name}_sample': value for name, value in sampling.items()}

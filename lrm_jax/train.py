@@ -5,7 +5,8 @@
   update   packed rows go through the model, the optimizer steps
   record   metrics, rollouts and checkpoints are written
 
-The device still works on a step's update while its rollouts are written.
+The device still works on a step's update while its rollouts are written, and
+the next batch is sampled if `train.batches_ahead` says so: see `lookahead.py`.
 """
 
 from typing import Any
@@ -18,12 +19,12 @@ from lrm_jax import (
   compilation,
   distributed,
   forking,
-  gathering,
   goodput,
   incidents,
   interrupts,
   jsonl,
   locking,
+  lookahead,
   metrics,
   phases,
   policy,
@@ -191,19 +192,24 @@ def take_step(
 ) -> tuple[Batch, dict[str, float]]:
   """All eight phases of a step; its batch and the numbers of its update."""
   config = experiment.config.train
-  with phases.phase('sample'):
-    gathering.monitor(experiment, step)
-  batch = gathering.gather(experiment, step)
+  batch = lookahead.take(experiment, step)
   with phases.phase('credit'):
-    batch = updating.score_spliced(experiment, batch)
-  device_numbers, advantage = updating.update(experiment, batch)
+    batch, credit = updating.credit(
+      experiment, updating.score(experiment, batch)
+    )
+  with phases.phase('update'):
+    sampling = lookahead.copy(experiment, step)
+    device_numbers = updating.update(experiment, batch, credit)
   is_due = config.rollouts_every and step % config.rollouts_every == 0
   if is_due and distributed.is_main():
     with phases.phase('record'):
-      records.write_step(workdir, experiment.tokenizer, batch, advantage, step)
+      records.write_step(
+        workdir, experiment.tokenizer, batch, credit.recorded, step
+      )
+  lookahead.sample(experiment, step + 1, sampling)
   with phases.phase('update'):
     each = updating.wait(device_numbers)
-    incidents.note(experiment, workdir, step, batch, advantage, each)
+    incidents.note(experiment, workdir, step, batch, credit.recorded, each)
     sentinels.note_gap(experiment, step, each)
     return batch, updating.read(each)
 

@@ -8,6 +8,7 @@ on how the mini-batch is cut or packed.
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -33,18 +34,24 @@ class Targets:
   """What the loss of a mini-batch needs beside the rows; `[B, G, T]` each.
 
   Attributes:
-    sampler_logp: log-probabilities under the policy that sampled.
-    advantage: of each token.
+    old_logp: log-probabilities before the step: of the policy that sampled,
+      or of the trainer's graph.
+    advantages: of each token; the loss is a sum over them, see `Recipe.total`.
     mask: 1 on tokens that are trained.
     stale: `[B, G]`, the first tokens that older parameters have sampled.
     kept_ids: as in `Rollouts`; log-probabilities are over these sets then.
   """
 
-  sampler_logp: Array
-  advantage: Array
+  old_logp: Array
+  advantages: tuple[Array, ...]
   mask: Array
   stale: Array
   kept_ids: Array | None = None
+
+  @property
+  def advantage(self) -> Array:
+    """All of them together, `[B, G, T]`."""
+    return functools.reduce(operator.add, self.advantages)
 
 
 def make_score(
@@ -53,11 +60,11 @@ def make_score(
   temperature: float,
   chunk: int = 4096,
   mesh: Mesh | None = None,
-) -> Callable[..., Array]:
-  """Builds `score(params, packed, mask, kept_ids=None) -> logp [B, G, T]`.
+) -> Callable[..., tuple[Array, Array]]:
+  """Builds `score(params, packed, mask, kept_ids=None) -> logp, entropy`.
 
-  What `update` computes before its gradient, for responses that nobody
-  sampled as they now are. 0 outside the mask.
+  Nats, of the policy before the step: of responses that nobody sampled as they
+  now are, and where a recipe asks. 0 outside the mask.
   """
   forward = functools.partial(
     _response_logp, config, temperature=temperature, chunk=chunk
@@ -68,9 +75,9 @@ def make_score(
     packed: packing.PackedBatch,
     mask: Array,
     kept_ids: Array | None = None,
-  ) -> Array:
-    logp = _score(forward, params, packed, mask, kept_ids)
-    return mesh_lib.constrain(logp, None, None, None)
+  ) -> tuple[Array, Array]:
+    found = _score(forward, params, packed, mask, kept_ids)
+    return tuple(mesh_lib.constrain(x, None, None, None) for x in found)
 
   return jax.jit(mesh_lib.divided(mesh, score))
 
@@ -109,9 +116,9 @@ def make_update(
 
   Returns:
     The jitted function. Metrics are means over trained tokens, except
-    `logp_gap_max`: the largest |log-probability here - sampler's| of tokens
+    `logp_gap_max`: the largest |log-probability here - `old_logp`| of tokens
     that are not stale, which is rounding error as long as the parameters are
-    those that sampled; `skipped`: 1 if the loss, the norm of the gradient or
+    those of `old_logp`; `skipped`: 1 if the loss, the norm of the gradient or
     the state after it is not finite, and the state is what it was; and what
     `spikes.counted` says.
   """
@@ -134,9 +141,9 @@ def make_update(
     )
     focus = {}
     if recipe.needs_statistics:
-      logp = _score(forward, params, packed, targets.mask, kept_ids)
+      logp, _ = _score(forward, params, packed, targets.mask, kept_ids)
       focus = recipe.focus(
-        logp, targets.sampler_logp, targets.advantage, targets.mask
+        logp, targets.old_logp, targets.advantage, targets.mask
       )
 
     loads, balance = None, {}
@@ -170,14 +177,14 @@ def make_update(
         ref_logp, *_ = forward(fetched, rows, offsets, part.mask, sets)
       terms = TokenTerms(
         logp=logp,
-        old_logp=part.sampler_logp,
+        old_logp=part.old_logp,
         ref_logp=jax.lax.stop_gradient(ref_logp),
         entropy=entropy,
         advantage=part.advantage,
         mask=part.mask,
         focus=jnp.ones_like(logp),
       )
-      total = recipe.total(terms, weights, focus)
+      total = recipe.total(terms, part.advantages, weights, focus)
       if load_balance:
         total += load_balance * feed_forward.load_balance(loads, routing)
       return total, _sums(total, terms, part.stale)
@@ -280,8 +287,8 @@ def _score(
   packed: packing.PackedBatch,
   mask: Array,
   kept_ids: Array | None,
-) -> Array:
-  """Log-probabilities `[B, G, T]` of a whole mini-batch, no gradient."""
+) -> tuple[Array, Array]:
+  """(logp, entropy) `[B, G, T]` of a whole mini-batch, no gradient."""
   mask = jnp.asarray(mask)
 
   def micro_batch(index, found):
@@ -290,14 +297,15 @@ def _score(
     )
     part = _take_groups(mask, groups)
     sets = kept_sets.place(kept_ids, rows, groups, offsets, part)
-    logp, *_ = forward(params, rows, offsets, part, sets)
+    *values, _ = forward(params, rows, offsets, part, sets)
     # An absent group is written nowhere: no batch has a row beyond its last.
     place = jnp.where(groups >= 0, groups, mask.shape[0])
-    return found.at[place].set(logp, mode='drop')
+    put = lambda x, new: x.at[place].set(new, mode='drop')
+    return jax.tree.map(put, found, tuple(values))
 
   packed = jax.tree.map(jnp.asarray, packed)
-  start = jnp.zeros(mask.shape, jnp.float32)
-  found = jax.lax.fori_loop(0, packed.count, micro_batch, start)
+  zeros = jnp.zeros(mask.shape, jnp.float32)
+  found = jax.lax.fori_loop(0, packed.count, micro_batch, (zeros, zeros))
   return jax.lax.stop_gradient(found)
 
 

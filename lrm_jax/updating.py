@@ -1,12 +1,15 @@
 """Phases 6 and 7 of a step: a batch becomes optimizer updates.
 
-credit   rewards become advantages
-update   packed rows go through the model, the optimizer steps
+credit   rewards become advantages: `score`, then `credit`
+update   packed rows go through the model, the optimizer steps: `update`
 """
 
 import dataclasses
+import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -14,9 +17,9 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from lrm_jax import experiment as experiment_lib
-from lrm_jax import packing, phases, sharding, throughput, train_step
+from lrm_jax import packing, sharding, throughput, train_step
 from lrm_jax.experiment import Experiment
-from lrm_jax.gathering import Batch
+from lrm_jax.gathering import Batch, Scored
 from lrm_jax.structs import Rollouts
 
 
@@ -38,7 +41,8 @@ def compile_update(experiment: Experiment) -> None:
   kept_ids = None
   if most:
     kept_ids = np.broadcast_to(np.int32(-1), (*number.shape, most))
-  targets = train_step.Targets(number, number, number, stale, kept_ids)
+  advantages = (number,) * experiment.recipe.advantages
+  targets = train_step.Targets(number, advantages, number, stale, kept_ids)
   experiment.programs.update.start(
     experiment.state,
     experiment.ref_params,
@@ -48,30 +52,108 @@ def compile_update(experiment: Experiment) -> None:
   )
 
 
+class Credit(NamedTuple):
+  """What a batch is trained with; `[B, G, T]` each.
+
+  Attributes:
+    old_logp: what ratios are taken against; see `train.old_logp`.
+    advantages: as the loss has them, corrected; see `Recipe.total`.
+    mask: 1 on tokens that are trained.
+    recorded: the advantage as the recipe gave it, before any correction.
+    numbers: for the metrics, of the step.
+  """
+
+  old_logp: np.ndarray
+  advantages: tuple[np.ndarray, ...]
+  mask: np.ndarray
+  recorded: np.ndarray
+  numbers: dict[str, float]
+
+
+def score(experiment: Experiment, batch: Batch) -> Batch:
+  """The batch with what is asked of the policy before the step.
+
+  That is every `sampler_logp` of a kept sample, `Batch.scored` where
+  `train.old_logp` or the recipe wants it. A response with a piece taken out of
+  its middle was never sampled: what follows gets its log-probabilities from the
+  trainer's graph. All others keep the sampler's, which the gap is measured by.
+  """
+  rollouts = batch.rollouts
+  unknown = np.isnan(rollouts.sampler_logp) & batch.keep[..., None]
+  is_asked = is_trainers(experiment) or experiment.recipe.needs_entropy
+  if not (is_asked or unknown.any()):
+    return batch
+  mask = rollouts.mask * batch.keep[..., None]
+  given = sharding.put(
+    (mask, rollouts.kept_ids), experiment.mesh, PartitionSpec()
+  )
+  logp, entropy = jax.device_get(
+    experiment.programs.score(
+      experiment.params,
+      divide(experiment, pack(experiment, rollouts, batch.keep)),
+      *given,
+    )
+  )
+  sampler_logp = np.where(unknown, logp, rollouts.sampler_logp)
+  fresh = np.arange(mask.shape[-1]) >= rollouts.stale[..., None]
+  gaps = np.abs(logp - sampler_logp)[(mask > 0) & fresh]
+  return dataclasses.replace(
+    batch,
+    rollouts=dataclasses.replace(rollouts, sampler_logp=sampler_logp),
+    scored=Scored(logp, entropy, float(gaps.max(initial=0.0)))
+    if is_asked
+    else None,
+  )
+
+
+def is_trainers(experiment: Experiment) -> bool:
+  """Whether ratios are taken against the trainer's own log-probabilities."""
+  return experiment.config.train.old_logp == 'trainer'
+
+
+def credit(experiment: Experiment, batch: Batch) -> tuple[Batch, Credit]:
+  """The batch without samples that get no credit, and what the others get.
+
+  Args:
+    experiment: whose recipe it is.
+    batch: from `score`.
+  """
+  programs, scored = experiment.programs, batch.scored
+  entropy = scored.entropy if experiment.recipe.needs_entropy else None
+  advantages, mask = jax.device_get(
+    programs.credit(batch.reward, batch.keep, batch.rollouts, entropy)
+  )
+  recorded = functools.reduce(operator.add, advantages)
+  old_logp, numbers = batch.rollouts.sampler_logp, {}
+  if is_trainers(experiment):
+    old_logp = scored.logp
+    numbers['logp_gap_max'] = scored.gap
+  if experiment.recipe.is_corrected:
+    advantages, mask, found = jax.device_get(
+      programs.correct(old_logp, batch.rollouts.sampler_logp, advantages, mask)
+    )
+    numbers |= {name: float(value) for name, value in found.items()}
+  batch = dataclasses.replace(batch, keep=batch.keep & mask.any(-1))
+  return batch, Credit(old_logp, advantages, mask, recorded, numbers)
+
+
 def update(
-  experiment: Experiment, batch: Batch
-) -> tuple[list[dict[str, jax.Array]], np.ndarray]:
+  experiment: Experiment, batch: Batch, credit: Credit
+) -> list[dict[str, jax.Array]]:
   """Dispatches the step's optimizer updates.
 
   Mini-batch j of n holds the groups j, j + n, ... so that a batch that is not
-  full is spread evenly; an empty mini-batch is no update.
+  full is spread evenly; an empty mini-batch is no update. All are gone through
+  `train.passes` times.
+
+  Args:
+    experiment: its state moves on.
+    batch: of the step.
+    credit: of the batch.
 
   Returns:
-    The metrics of each update, still on the device, and the advantages
-    `[B, G, T]`.
+    The metrics of each update, still on the device.
   """
-  with phases.phase('credit'):
-    advantage, mask = jax.device_get(
-      experiment.programs.credit(batch.reward, batch.keep, batch.rollouts)
-    )
-  with phases.phase('update'):
-    return dispatch(experiment, batch, advantage, mask), advantage
-
-
-def dispatch(
-  experiment: Experiment, batch: Batch, advantage: np.ndarray, mask: np.ndarray
-) -> list[dict[str, jax.Array]]:
-  """The updates of a step, on their way; see `update`."""
   config = experiment.config.train
   numbers = []
   state = experiment.state
@@ -83,59 +165,39 @@ def dispatch(
     done = sharding.put(done, experiment.mesh, PartitionSpec())
   # The update makes it again: with adapters, that is a copy to let go of.
   experiment.params = None
-  for part in parts(batch.keep, config.mini_batches):
+  for part in parts(batch.keep, config):
     pick = slice(part, None, config.mini_batches)
-    rollouts = jax.tree.map(lambda x: x[pick], batch.rollouts)  # noqa: B023
-    packed = pack(experiment, rollouts, batch.keep[pick])
-    work = throughput.update_work(experiment, packed, int(mask[pick].sum()))
-    targets = train_step.Targets(
-      rollouts.sampler_logp,
-      advantage[pick],
-      mask[pick],
-      rollouts.stale,
-      rollouts.kept_ids,
+    rollouts, old_logp, advantages, mask = jax.tree.map(
+      lambda x: x[pick],  # noqa: B023
+      (batch.rollouts, credit.old_logp, credit.advantages, credit.mask),
     )
-    targets = sharding.put(targets, experiment.mesh, PartitionSpec())
+    packed = pack(experiment, rollouts, batch.keep[pick])
+    work = throughput.update_work(experiment, packed, int(mask.sum()))
+    targets = train_step.Targets(
+      old_logp, advantages, mask, rollouts.stale, rollouts.kept_ids
+    )
     state, values = experiment.programs.update(
       state,
       experiment.ref_params,
       divide(experiment, packed),
-      targets,
+      sharding.put(targets, experiment.mesh, PartitionSpec()),
       experiment.frozen,
     )
-    numbers.append(values | {'model_flops_update': work})
+    numbers.append(values | {'model_flops_update': work} | credit.numbers)
   experiment_lib.set_state(experiment, dataclasses.replace(state, step=done))
   return numbers
 
 
-def parts(keep: np.ndarray, count: int) -> list[int]:
-  """The mini-batches, of so many, that have something to train on."""
-  return [part for part in range(count) if keep[part::count].any()]
+def parts(keep: np.ndarray, config: ml_collections.ConfigDict) -> list[int]:
+  """The mini-batches of a step's updates, those with something to train on.
 
-
-def score_spliced(experiment: Experiment, batch: Batch) -> Batch:
-  """The batch with every `sampler_logp` of a kept sample known.
-
-  A response with a piece taken out of its middle was never sampled: what
-  follows gets its log-probabilities from the trainer's graph. All others keep
-  the sampler's, which the gap is measured by.
+  Args:
+    keep: `[B, G]`.
+    config: `train` of the run.
   """
-  rollouts = batch.rollouts
-  unknown = np.isnan(rollouts.sampler_logp) & batch.keep[..., None]
-  if not unknown.any():
-    return batch
-  packed = divide(experiment, pack(experiment, rollouts, batch.keep))
-  mask, kept_ids = sharding.put(
-    (rollouts.mask * batch.keep[..., None], rollouts.kept_ids),
-    experiment.mesh,
-    PartitionSpec(),
-  )
-  scored = jax.device_get(
-    experiment.programs.score(experiment.params, packed, mask, kept_ids)
-  )
-  logp = np.where(unknown, scored, rollouts.sampler_logp)
-  rollouts = dataclasses.replace(rollouts, sampler_logp=logp)
-  return dataclasses.replace(batch, rollouts=rollouts)
+  count = config.mini_batches
+  filled = [part for part in range(count) if keep[part::count].any()]
+  return filled * config.passes
 
 
 def pack(

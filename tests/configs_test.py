@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LIBRARIES = (
   '__init__.py',
   'conventions.py',
+  'credits.py',
   'efficient.py',
   'objectives.py',
   'pods.py',

@@ -99,7 +99,7 @@ def test_revised_tokens_were_sampled_and_count(grader, monkeypatch):
   # What follows the cut is scored by the trainer's own graph.
   assert np.isnan(batch.rollouts.sampler_logp).any()
   known = ~np.isnan(batch.rollouts.sampler_logp)
-  scored = updating.score_spliced(built, batch).rollouts.sampler_logp
+  scored = updating.score(built, batch).rollouts.sampler_logp
   mask = batch.rollouts.mask * batch.keep[..., None] > 0
   assert np.isfinite(scored[mask]).all()
   # A logarithm of a probability, and not of 1 everywhere.
@@ -112,7 +112,8 @@ def test_revised_tokens_were_sampled_and_count(grader, monkeypatch):
   # Half a nat at one token stands far above what two programs round apart.
   wrong = tuple(np.argwhere(mask & known)[0])
   batch.rollouts.sampler_logp[wrong] -= 0.5
-  numbers, _ = updating.update(built, updating.score_spliced(built, batch))
+  batch, credit = updating.credit(built, updating.score(built, batch))
+  numbers = updating.update(built, batch, credit)
   assert float(numbers[0]['logp_gap_max']) == pytest.approx(0.5, abs=1e-4)
 
 

@@ -53,7 +53,7 @@ def batch(seed):
   noise = np.random.default_rng(seed).normal(size=rollouts.mask.shape)
   targets = train_step.Targets(
     np.array(rollouts.sampler_logp),
-    np.float32(noise * rollouts.mask),
+    (np.float32(noise * rollouts.mask),),
     rollouts.mask,
     rollouts.stale,
   )
@@ -69,12 +69,12 @@ def step(state, packed, targets):
   return new, {name: float(value) for name, value in metrics.items()}
 
 
-@pytest.mark.parametrize('what', ['advantage', 'sampler_logp'])
+@pytest.mark.parametrize('what', ['advantages', 'old_logp'])
 def test_a_bad_number_skips_the_update_and_nothing_else(what):
   good, bad = batch(0), batch(1)
   at = tuple(np.argwhere(bad[1].mask)[5])
-  poisoned = getattr(bad[1], what).copy()
-  poisoned[at] = np.nan
+  poisoned = jax.tree.map(np.copy, getattr(bad[1], what))
+  jax.tree.leaves(poisoned)[0][at] = np.nan
   bad = bad[0], dataclasses.replace(bad[1], **{what: poisoned})
   # Moments and counts that are not zero.
   before, numbers = step(start(), *good)
@@ -107,7 +107,7 @@ def test_a_weight_that_overflows():
 def test_an_infinite_gradient_of_a_finite_loss():
   """Squares that overflow; a loss of 1e25 is a number."""
   packed, targets = batch(0)
-  targets = dataclasses.replace(targets, advantage=targets.advantage * 1e25)
+  targets = dataclasses.replace(targets, advantages=(targets.advantage * 1e25,))
   state = start()
   kept = jax.device_get(state)
   after, numbers = step(state, packed, targets)
@@ -160,7 +160,7 @@ def test_a_step_that_leaves_float32(monkeypatch):
     MODEL, train_step_test.make_recipe('grpo'), rule, temperature=1.0, chunk=16
   )
   packed, targets = batch(0)
-  targets = dataclasses.replace(targets, advantage=targets.advantage * 1e18)
+  targets = dataclasses.replace(targets, advantages=(targets.advantage * 1e18,))
   params = transformer.init_params(MODEL, jax.random.key(0))
   state = TrainState(jnp.int32(0), params, rule.init(params))
   kept = jax.device_get(state)

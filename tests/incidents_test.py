@@ -119,13 +119,14 @@ def build(grader, programs, poisoned, **changes):
     grader, train__checkpoint_every=100, train__rollouts_every=0, **changes
   )
 
-  def credit(reward, keep, rollouts):
-    advantage, mask = jax.device_get(programs.credit(reward, keep, rollouts))
+  def credit(*args):
+    (advantage,), mask = jax.device_get(programs.credit(*args))
+    rollouts = args[2]
     step, advantage = int(rollouts.step[0]), np.array(advantage)
     if step in poisoned:
       for row in poisoned[step]:
         advantage[row, 0, 0] = np.nan
-    return advantage, mask
+    return (advantage,), mask
 
   built.programs = dataclasses.replace(programs, credit=credit)
   return built

@@ -90,8 +90,8 @@ def forget(batch: Batch) -> Batch:
 
 def numbers_of(built, batch: Batch) -> dict[str, float]:
   """Metrics of the real update."""
-  numbers, _ = updating.update(built, batch)
-  return updating.wait(numbers)[0]
+  batch, credit = updating.credit(built, batch)
+  return updating.wait(updating.update(built, batch, credit))[0]
 
 
 @pytest.mark.parametrize('rule', ON)
@@ -128,6 +128,17 @@ def test_without_replay_the_ratio_is_the_mass_that_was_kept(built):
   assert found['ratio_outside_0.2'] == 0
   assert found['logp_gap_max'] == pytest.approx(-np.log(0.8), abs=1e-3)
   assert numbers_of(built, batch)['ratio_mean'] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_old_policy_of_the_trainer_is_over_the_same_sets(built):
+  """`train.old_logp='trainer'`: both sides of the ratio are its own."""
+  batch = sample(built, top_p=0.8)
+  built.config.train.old_logp = 'trainer'
+  try:
+    assert updating.score(built, batch).scored.gap < 1e-4
+    assert updating.score(built, forget(batch)).scored.gap > 0.2
+  finally:
+    built.config.train.old_logp = 'sampler'
 
 
 # --- The update, against formulas ---
@@ -182,10 +193,10 @@ def test_score_is_what_the_update_computes(kept_case):
   packed = packing.pack_groups(
     rollouts, kept_case.keep, rows=3, row_length=13, groups_per_micro_batch=4
   )
-  found = score(kept_case.params, packed, rollouts.mask, rollouts.kept_ids)
+  found, _ = score(kept_case.params, packed, rollouts.mask, rollouts.kept_ids)
   expected = train_step_test.dense_logp(kept_case.params, rollouts)
   np.testing.assert_allclose(found, expected, atol=1e-5)
-  whole = score(kept_case.params, packed, rollouts.mask)
+  whole, _ = score(kept_case.params, packed, rollouts.mask)
   assert np.abs(whole - found).max() > 1
 
 
@@ -290,7 +301,7 @@ def test_sets_stay_with_tokens_that_were_sampled_in_slices(grader):
   assert rollouts.stale.any()
   every = np.ones(rollouts.length.shape, bool)
   packed = updating.pack(built, rollouts, every)
-  found = built.programs.score(built.params, packed, mask, rollouts.kept_ids)
+  found, _ = built.programs.score(built.params, packed, mask, rollouts.kept_ids)
   assert (np.abs(found - rollouts.sampler_logp) * mask).max() < 1e-4
   # Nobody wants the sets of an evaluation.
   assert built.eval_collector.sampler.layout.kept == 0

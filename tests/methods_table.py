@@ -18,6 +18,8 @@ USUAL = {
   'curriculum': 'uniform',
   'revision': 'unrevised',
   'oversampling': 'no_oversampling',
+  'credit': 'as_it_is',
+  'correction': 'uncorrected',
 }
 
 

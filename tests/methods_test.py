@@ -30,10 +30,11 @@ ROOT = pathlib.Path(__file__).parents[1]
 METHODS = methods_table.methods()
 # With every change; the others differ from these by a formula, which has tests
 # of its own, and have the marker `long`. Each kind of part that remembers,
-# observes, revises, draws problems by lot, sets targets or looks ahead.
+# observes, revises, draws problems by lot, sets targets, looks ahead, or gives
+# credit by entropies or in two parts.
 EVERY_TIME = (
   *('adaptive_penalty', 'hapo', 'laser_d', 'dot', 'lc_r1', 'tldr', 'l1'),
-  *('da_dler', 'siri', 'drpo'),
+  *('da_dler', 'siri', 'drpo', 'gtpo', 'copo'),
 )
 # Small enough for a test, and long enough for every memory to change.
 SIZES = {

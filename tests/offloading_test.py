@@ -139,7 +139,7 @@ def advance(optimizer, state, reference, mesh):
   )
   packed = sharding.put(packed, mesh, sharding.batch_specs(packed))
   targets = train_step.Targets(
-    rollouts.sampler_logp, rollouts.mask / 2, rollouts.mask, rollouts.stale
+    rollouts.sampler_logp, (rollouts.mask / 2,), rollouts.mask, rollouts.stale
   )
   numbers = []
   for _ in range(2):

@@ -126,19 +126,20 @@ def test_stale_tokens_have_the_log_probabilities_of_their_sampler(grader):
     grader, train__max_rounds=1, optimizer__learning_rate=0.01, **PARTIAL
   )
   batch = gathering.gather(built, 1)
-  numbers, _ = updating.update(built, batch)
-  updating.wait(numbers)
+  batch, credit = updating.credit(built, batch)
+  updating.wait(updating.update(built, batch, credit))
   batch = gathering.gather(built, 2)
   rollouts = batch.rollouts
   mask = rollouts.mask * batch.keep[..., None]
   packed = updating.pack(built, rollouts, batch.keep)
-  scored = jax.device_get(built.programs.score(built.params, packed, mask))
+  scored, _ = jax.device_get(built.programs.score(built.params, packed, mask))
   gap = np.abs(scored - rollouts.sampler_logp) * mask
   stale = np.arange(gap.shape[-1]) < rollouts.stale[..., None]
   assert gap[stale].max() > 1e-2
   assert gap[~stale].max() < 1e-4
   # So the alarm of the step looks at fresh ones only.
-  numbers, _ = updating.update(built, batch)
+  batch, credit = updating.credit(built, batch)
+  numbers = updating.update(built, batch, credit)
   each = updating.wait(numbers)
   assert updating.read(each)['logp_gap_max'] < 1e-4
   assert updating.is_gap_within(each, 1e-4)

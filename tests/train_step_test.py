@@ -144,7 +144,7 @@ def run_update(
   )
   targets = train_step.Targets(
     case.rollouts.sampler_logp,
-    case.advantage,
+    (case.advantage,),
     case.rollouts.mask * keep[..., None],
     case.rollouts.stale,
     case.rollouts.kept_ids,
@@ -184,7 +184,8 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(
     focus = built.focus(
       jax.lax.stop_gradient(logp), terms.old_logp, terms.advantage, mask
     )
-    return built.total(terms, built.weights(mask), focus)
+    advantages = (terms.advantage,)
+    return built.total(terms, advantages, built.weights(mask), focus)
 
   expected, expected_grads = jax.value_and_grad(loss)(case.params)
   grads, metrics, _ = run_update(case, recipe=recipe, shared=shared)
@@ -315,7 +316,7 @@ def test_shape_and_credit_follow_the_recipe():
     np.asarray(keep), [[True] * G] + [[False] * G] * (B - 1)
   )
   credit = programs.make_credit(recipe)
-  advantage, mask = credit(reward, keep, rollouts)
+  (advantage,), mask = credit(reward, keep, rollouts)
   np.testing.assert_array_equal(
     mask, rollouts.mask * np.asarray(keep)[..., None]
   )

@@ -12,7 +12,7 @@ def tiny(objective, *, room=256, rounds=1):
   """A run of `objective`.
 
   Args:
-    objective: of `configs/objectives.py` or `configs/efficient.py`.
+    objective: of `objectives.py`, `efficient.py` or `credits.py`.
     room: tokens a response may ever have; the objective's caps stay below.
     rounds: sampling rounds at most; more than one for a dynamic sampling that
       fills its batch.

@@ -87,7 +87,7 @@ def measure(path: pathlib.Path) -> float:
     jax.block_until_ready(revise(rollouts))
     reward, keep, new = jax.device_get(shape(rollouts, memory.take(ids)))
     memory.put(ids, new)
-    advantage, mask = jax.device_get(credit(reward, keep, rollouts))
+    (advantage,), mask = jax.device_get(credit(reward, keep, rollouts))
     if recipe.needs_statistics:
       old_logp = rollouts.sampler_logp
       jax.block_until_ready(focus(logp, old_logp, advantage, mask))

@@ -117,7 +117,7 @@ def update_benchmark(model, params) -> dict:
   advantage = np.random.default_rng(1).normal(size=(B, G, T))
   targets = train_step.Targets(
     rollouts.sampler_logp,
-    advantage.astype(np.float32),
+    (advantage.astype(np.float32),),
     rollouts.mask,
     rollouts.stale,
   )

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from lrm_jax import clock, distributed, storage
+from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.errors import UserError
 from lrm_jax.evaluation import evaluator, scores
@@ -26,7 +27,7 @@ def evaluate(
   began = clock.now()
   rollouts = evaluator.evaluate(
     experiment.eval_collector,
-    experiment.params,
+    experiment_lib.for_sampler(experiment),
     experiment.eval_problems,
     cap=config.eval.max_tokens,
     seed=config.seed,

@@ -10,6 +10,7 @@ every space. What it matches belongs to no piece.
 import bisect
 import dataclasses
 import functools
+import hashlib
 import re
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from lrm_jax.errors import UserError
+from lrm_jax.rewards import math_answer
 from lrm_jax.structs import Rollouts
 from lrm_jax.tokenization.base import Tokenizer
 
@@ -116,6 +118,28 @@ def longest_paragraph(response: Response, *, separator: str = '\n\n') -> float:
   found = _paragraphs(response.thinking, separator)
   lengths = (len(response.tokenizer.encode(piece)) for piece in found)
   return float(max(lengths, default=0))
+
+
+def answer_class(response: Response) -> float:
+  """A number for the final answer: the same for the same spelling, -1 for none.
+
+  24 bits of a hash of what `math_answer.extract_answer` finds, without blanks:
+  two different answers of a group share a number once in 16 million.
+
+  Source: COPO, arXiv 2508.04138, counts the answers of a group, in its code as
+  they are spelled; blanks aside, so here.
+
+  Args:
+    response: `text` is used.
+
+  Returns:
+    A whole number below 2^24, exact in float32, or -1.
+  """
+  answer = math_answer.extract_answer(response.text)
+  if answer is None:
+    return -1.0
+  digest = hashlib.sha256(''.join(answer.split()).encode()).digest()
+  return float(int.from_bytes(digest[:3], 'big'))
 
 
 def compressibility(response: Response) -> float:

@@ -14,6 +14,10 @@ function, bound once with `functools.partial`:
     oversampling {'name': ..., keys}    f(memory) -> factor
     advantage    {'name': ..., keys}    f(reward, mask) -> advantage
     bonuses      {name: {keys}, ...}    f(rollouts, mask) -> advantage
+    credit       {'name': ..., keys}
+      f(rollouts, advantage, mask, entropy) -> advantages, mask
+    correction   {'name': ..., keys}
+      f(old_logp, sampler_logp, mask) -> weight, mask
     loss         {'name': ..., keys}    f(logp, old_logp, advantage, mask)
     regularizers {name: {'coefficient': ..., keys}, ...}    f(tokens)
     aggregate    {'name': ..., keys}    f(mask) -> weights
@@ -21,6 +25,7 @@ function, bound once with `functools.partial`:
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -29,24 +34,19 @@ import jax.numpy as jnp
 import ml_collections
 
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import binding, regularizers, tables
+from lrm_jax.objectives import (
+  binding,
+  corrections,
+  neighbours,
+  regularizers,
+  tables,
+)
 from lrm_jax.structs import Array, Memory, Rollouts, TokenTerms
 
 Function = Callable[..., Any]
 Memories = dict[str, Memory]
 
 _WHERE = 'config.objective'
-_DISCRIMINATIVE = {'advantage': 'class_share', 'aggregate': 'question_mean'}
-# Parts that mean something only beside others.
-_NEEDS = {
-  ('loss', 'discriminative_likelihood'): _DISCRIMINATIVE,
-  ('loss', 'discriminative_ratio'): _DISCRIMINATIVE,
-  ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
-  ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
-  ('shaping', 'tldr'): {'target': 'level_target'},
-}
-# Rewards that compare with what the prompt asked for.
-_TARGETED = ('l1_exact', 'l1_max', 'triangular')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +102,10 @@ class Recipe:
     oversampling: `memory -> factor`, problems drawn over problems wanted.
     advantage: `reward, mask -> [B, G]` or `[B, G, T]`.
     bonuses: functions `rollouts, mask -> [B, G, T]`, added to the advantage.
+    credit: `rollouts, advantage, mask, entropy -> advantages, mask`: which
+      tokens are trained, with what; see `credit.py`.
+    correction: `old_logp, sampler_logp, mask -> weight, mask`, where
+      `old_logp` is the trainer's; see `corrections.py`.
     loss: `logp, old_logp, advantage, mask -> [B, G, T]`.
     regularizers: terms added to the loss.
     aggregate: `mask -> weights [B, G, T]`.
@@ -117,6 +121,8 @@ class Recipe:
   oversampling: Part
   advantage: Function
   bonuses: tuple[Part, ...]
+  credit: Function
+  correction: Function
   loss: Function
   regularizers: tuple[Term, ...]
   aggregate: Function
@@ -132,6 +138,21 @@ class Recipe:
   def needs_statistics(self) -> bool:
     """Whether a mini-batch is looked at as a whole before its gradient."""
     return any(term.prepare is not None for term in self._terms)
+
+  @property
+  def needs_entropy(self) -> bool:
+    """Whether the credit goes by entropies of the policy before the step."""
+    return self.credit.func in tables.BY_ENTROPY
+
+  @property
+  def is_corrected(self) -> bool:
+    """Whether samples are weighed by what the trainer's graph says of them."""
+    return self.correction.func is not corrections.uncorrected
+
+  @property
+  def advantages(self) -> int:
+    """How many advantages the credit gives; the loss is a sum over them."""
+    return 2 if self.credit.func in tables.IN_TWO else 1
 
   @property
   def observes(self) -> bool:
@@ -186,23 +207,30 @@ class Recipe:
   def total(
     self,
     terms: TokenTerms,
+    advantages: tuple[Array, ...],
     weights: dict[str, Array],
     focus: dict[str, Array],
   ) -> jax.Array:
     """`sum(loss * w) + sum_k coefficient_k sum(regularizer_k * w_k)`.
 
+    `loss` is the sum of the losses of the advantages: of one, for most.
+
     A coefficient of 0 switches its term off: nothing is computed for it.
 
     Args:
       terms: of the groups at hand.
+      advantages: `[B, G, T]` each, which add up to that of the terms.
       weights: `weights` of the whole mini-batch, at these groups.
       focus: `focus` of the whole mini-batch, at these groups.
 
     Returns:
       The scalar loss.
     """
-    values = self.loss(terms.logp, terms.old_logp, terms.advantage, terms.mask)
-    total = jnp.sum(values * weights['loss'])
+    values = [
+      self.loss(terms.logp, terms.old_logp, advantage, terms.mask)
+      for advantage in advantages
+    ]
+    total = jnp.sum(functools.reduce(operator.add, values) * weights['loss'])
     for term in self._terms:
       seen = terms
       if term.prepare is not None:
@@ -254,11 +282,13 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
     oversampling=one('oversampling', tables.OVERSAMPLING),
     advantage=one('advantage', tables.ADVANTAGES).function,
     bonuses=many('bonuses', tables.BONUSES),
+    credit=one('credit', tables.CREDIT).function,
+    correction=one('correction', tables.CORRECTIONS).function,
     loss=one('loss', tables.LOSSES).function,
     regularizers=_terms(objective),
     aggregate=one('aggregate', tables.AGGREGATES).function,
   )
-  _check_neighbours(objective)
+  neighbours.check(objective)
   return recipe
 
 
@@ -326,48 +356,3 @@ def _terms(objective: dict) -> tuple[Term, ...]:
       prepare = binding.companion(tables.PREPARERS[name], function)
     terms.append(Term(name, coefficient, function, prepare, aggregate))
   return tuple(terms)
-
-
-def _check_neighbours(objective: dict) -> None:
-  """Refuses parts without the others that they are defined with."""
-  target = objective['target']['name']
-  for name in _TARGETED:
-    if name in objective['shaping'] and target in ('no_target', 'level_target'):
-      raise UserError(
-        f'{_WHERE}.target = {target!r}: {name} rewards the tokens that the '
-        'prompt asks for; choose another target'
-      )
-  for (part, name), needs in _NEEDS.items():
-    section = objective[part]
-    names = (section['name'],) if 'name' in section else tuple(section)
-    if name not in names:
-      continue
-    for other, wanted in needs.items():
-      found = objective[other]['name']
-      if found != wanted:
-        raise UserError(
-          f'{_WHERE}.{other} = {found!r}: {name} is defined with {wanted}; '
-          'use that'
-        )
-    if needs is _DISCRIMINATIVE and objective['bonuses']:
-      raise UserError(
-        f'{_WHERE}.bonuses = {binding.join(objective["bonuses"])}: {name} '
-        'takes its classes from the sign of the advantage; leave them out'
-      )
-  budget = objective['budget']
-  if budget['name'] == 'geometric' and target == 'share_of_cap':
-    for key in ('times', 'room'):
-      if objective['target'][key] != budget[key]:
-        raise UserError(
-          f'{_WHERE}.target.{key} = {objective["target"][key]}: with a budget '
-          f'of {key} = {budget[key]} prompts would not ask for the budget; '
-          'give the same number'
-        )
-  hinge = objective['regularizers'].get('kl_hinge')
-  if hinge is not None and (
-    hinge['coefficient'] != 1 or hinge.get('aggregate') != 'token_mean'
-  ):
-    raise UserError(
-      f'{_WHERE}.regularizers.kl_hinge: its gradient is that of the constraint '
-      "with coefficient=1 and aggregate='token_mean' only; beta scales it"
-    )

@@ -5,6 +5,9 @@ from lrm_jax.objectives import (
   aggregate,
   bonuses,
   budgets,
+  conflicts,
+  corrections,
+  credit,
   curricula,
   discriminative,
   losses,
@@ -38,6 +41,7 @@ CURRICULA = {
   'uniform': curricula.uniform,
 }
 MEASURES = {
+  'answer_class': measures.answer_class,
   'answer_prefix': measures.answer_prefix,
   'compressibility': measures.compressibility,
   'longest_paragraph': measures.longest_paragraph,
@@ -102,6 +106,21 @@ BONUSES = {
   'close_thinking': bonuses.close_thinking,
   'repetition': bonuses.repetition,
 }
+CREDIT = {
+  'as_it_is': credit.as_it_is,
+  'copo': credit.copo,
+  'd3s': credit.d3s,
+  'gtpo': conflicts.gtpo,
+  'gtpo_released': conflicts.gtpo_released,
+  'stratified': credit.stratified,
+}
+CORRECTIONS = {
+  'sequence_masked': corrections.sequence_masked,
+  'sequence_truncated': corrections.sequence_truncated,
+  'token_masked': corrections.token_masked,
+  'token_truncated': corrections.token_truncated,
+  'uncorrected': corrections.uncorrected,
+}
 LOSSES = {
   'cispo': losses.cispo,
   'discriminative_likelihood': discriminative.discriminative_likelihood,
@@ -141,6 +160,8 @@ PARTS = {
   'oversampling': OVERSAMPLING,
   'advantage': ADVANTAGES,
   'bonuses': BONUSES,
+  'credit': CREDIT,
+  'correction': CORRECTIONS,
   'loss': LOSSES,
   'regularizers': REGULARIZERS,
   'aggregate': AGGREGATES,
@@ -166,3 +187,7 @@ PREPARERS = {
   'kl_cov': regularizers.kl_cov_focus,
   'kl_hinge': regularizers.kl_hinge_focus,
 }
+# Which credits read the entropies of the policy before the step.
+BY_ENTROPY = (credit.d3s, conflicts.gtpo, conflicts.gtpo_released)
+# Which credits give two advantages.
+IN_TWO = (credit.copo,)

@@ -95,7 +95,7 @@ def pack(run: Run, work: Workload) -> Packed:
 def update(
   run: Run, chip: Chip, work: Workload, fixed: Cost, each: Cost
 ) -> dict[str, Any]:
-  """All optimizer updates of a step.
+  """All optimizer updates of a step; not the pass of `updating.score`.
 
   Args:
     run: the run.
@@ -110,7 +110,7 @@ def update(
     were all there is; `sent_bytes` of a chip, by kind of collective.
   """
   config = run.config.train
-  packed, parts = pack(run, work), config.mini_batches
+  packed, parts = pack(run, work), config.mini_batches * config.passes
   cost = fixed.plus(each, packed.micro_batches)
   took = time(cost, chip)
   extra = run.recipe.needs_reference + run.recipe.needs_statistics
@@ -118,7 +118,10 @@ def update(
     run.model,
     packed.lengths,
     starts=packed.starts,
-    logits=config.problems // parts * config.samples * work.response,
+    logits=config.problems
+    // config.mini_batches
+    * config.samples
+    * work.response,
     lora=policy.read(run.config) if run.config.lora.rank else None,
     forwards=int(extra),
   )

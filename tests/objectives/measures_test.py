@@ -182,6 +182,22 @@ def test_going_back_lowers_compressibility():
     )
 
 
+# --- answer_class ---
+
+
+def test_answer_class_is_that_of_the_spelling():
+  texts = ('1 + 1 = 2</think>2', '</think>\\boxed{ 2 }', '</think>2.0', '2')
+  found = [measures.answer_class(respond(text, '2')) for text in texts]
+  assert found == [
+    expected_measures.answer_class(respond(text, '2')) for text in texts
+  ]
+  one, same, other, none = found
+  assert one == same >= 0 and other >= 0
+  # Equal, but not spelled alike; thinking that never closes has no answer.
+  assert one != other and none == -1
+  assert np.float32(one) == one < 2**24
+
+
 # --- answer_prefix ---
 
 

@@ -98,7 +98,8 @@ def loss_and_gradient(peer, case):
   weights = built.weights(arrays[case['mask']])
 
   def loss(logp):
-    return built.total(token_terms(peer, case, built, logp), weights, {})
+    terms = token_terms(peer, case, built, logp)
+    return built.total(terms, (terms.advantage,), weights, {})
 
   return jax.value_and_grad(loss)(arrays['logp'])
 

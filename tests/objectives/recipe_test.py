@@ -64,12 +64,16 @@ def step(recipe, logp, rollouts):
   advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
   ones = jnp.ones_like(mask)
   terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask, ones)
-  return recipe.total(terms, recipe.weights(mask), {}), (reward, memory, terms)
+  return recipe.total(terms, (advantage,), recipe.weights(mask), {}), (
+    reward,
+    memory,
+    terms,
+  )
 
 
 def total(recipe, terms):
   """The scalar loss of terms that are a whole mini-batch."""
-  return recipe.total(terms, recipe.weights(terms.mask), {})
+  return recipe.total(terms, (terms.advantage,), recipe.weights(terms.mask), {})
 
 
 @functools.cache
@@ -231,7 +235,9 @@ def test_a_term_may_have_its_own_denominators_and_focus():
   assert recipe.needs_statistics
   found = terms()
   focus = recipe.focus(found.logp, found.old_logp, found.advantage, found.mask)
-  loss = recipe.total(found, recipe.weights(found.mask), focus)
+  loss = recipe.total(
+    found, (found.advantage,), recipe.weights(found.mask), focus
+  )
   np.testing.assert_allclose(
     loss, 2 * np.sum(found.logp * found.mask), rtol=1e-6
   )

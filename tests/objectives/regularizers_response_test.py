@@ -134,10 +134,11 @@ def test_llds_is_a_mean_over_all_tokens_in_its_recipe():
   config = objectives.compose(regularizers=dict(llds=keys))
   built = recipe.build(_config(config))
   without = recipe.build(_config(objectives.compose()))
-  mask = tokens.mask
-  added = built.total(tokens, built.weights(mask), {}) - without.total(
-    tokens, without.weights(mask), {}
-  )
+  each = [
+    x.total(tokens, (tokens.advantage,), x.weights(tokens.mask), {})
+    for x in (built, without)
+  ]
+  added = each[0] - each[1]
   np.testing.assert_allclose(added, 0.2 * 0.75 / 5, rtol=1e-5)
 
 
@@ -224,7 +225,8 @@ def test_adaptive_entropy_keeps_the_gradient_of_the_entropy_alone():
       built,
       regularizers=tuple(x for x in built.regularizers if x is not term),
     )
-    return built.total(new, weight, focus) - without.total(new, weight, focus)
+    given = new, (new.advantage,), weight, focus
+    return built.total(*given) - without.total(*given)
 
   of_logp, of_entropy = jax.grad(added, (0, 1))(tokens.logp, tokens.entropy)
   np.testing.assert_allclose(of_logp, 0, atol=1e-6)

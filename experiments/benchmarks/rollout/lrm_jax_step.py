@@ -86,9 +86,11 @@ def make(config: ml_collections.ConfigDict):
     done += 1
     began = time.perf_counter()
     batch = gathering.gather(experiment, done)
-    batch = updating.score_spliced(experiment, batch)
+    batch, credit = updating.credit(
+      experiment, updating.score(experiment, batch)
+    )
     sampled = time.perf_counter()
-    numbers, _ = updating.update(experiment, batch)
+    numbers = updating.update(experiment, batch, credit)
     updating.wait(numbers)
     jax.block_until_ready(experiment.state)
     ended = time.perf_counter()

@@ -1,5 +1,6 @@
 """Measures, one piece and one token at a time; separators are plain here."""
 
+import hashlib
 import zlib
 
 
@@ -9,6 +10,17 @@ def paragraphs(response, separator):
     piece, _, rest = rest.partition(separator)
     count += len(piece.split()) > 0
   return count
+
+
+def answer_class(response):
+  """Of boxed answers and short last lines."""
+  if '</think>' not in response.text:
+    return -1
+  answer = response.text.split('</think>')[1].strip()
+  if '{' in answer:
+    answer = answer.split('{')[1].split('}')[0]
+  spelled = ''.join(letter for letter in answer if not letter.isspace())
+  return int(hashlib.sha256(spelled.encode()).hexdigest()[:6], 16)
 
 
 def compressibility(response):

@@ -1,0 +1,18 @@
+"""Masked importance sampling: responses beyond the cap are left out.
+
+  lrm train --config=configs/tiny/mis.py --workdir=runs/mis
+
+Every batch is sampled while the one before is trained, so it is a step old.
+"""
+
+from configs import credits
+from configs.tiny import setting
+
+
+def get_config():
+  config = setting.tiny(
+    credits.corrected(cap=256, correction=dict(name='sequence_masked', cap=2.0))
+  )
+  config.train.batches_ahead = 1
+  config.train.old_logp = 'trainer'
+  return config
