@@ -27,7 +27,7 @@ from lrm_jax.sampler import settings
 from lrm_jax.sampler.draw import NO_RULES
 from lrm_jax.sampler.truncation_rules import Rules
 from lrm_jax.structs import Rollouts
-from tests import rounds_test, tiny, train_step_test, train_test
+from tests import lookahead_test, rounds_test, tiny, train_step_test, train_test
 from tests.train_step_test import MODEL, Case, V, case  # noqa: F401
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -314,6 +314,17 @@ def test_a_run_that_truncates_resumes_exactly(tmp_path, monkeypatch):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(rounds_test, 'PARTIAL', PARTIAL)
     rounds_test.test_a_run_in_flight_resumes_exactly(tmp_path, monkeypatch)
+
+
+@pytest.mark.long
+def test_a_batch_ahead_keeps_its_sets(grader, tmp_path, monkeypatch):
+  """Corrected against the trainer's own, and stopped while it waits."""
+  rules = {'train__truncation__top_p': 0.8, 'train__truncation__most': 32}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(lookahead_test, 'CORRECTED', lookahead_test.CORRECTED | rules)
+    lookahead_test.test_a_run_resumes_exactly_and_is_weighed(
+      grader, tmp_path, monkeypatch
+    )
 
 
 @pytest.mark.parametrize(
