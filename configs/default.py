@@ -65,6 +65,18 @@ def get_config() -> config_dict.ConfigDict:
       passes=1,  # times that each mini-batch of a step is gone through
       old_logp='sampler',  # what ratios are against: sampler | trainer
       temperature=1.0,  # of sampling, and of every log-probability
+      truncation=dict(  # of the law, in this order; updates replay kept sets
+        most=0,  # ids that are ever kept, 512 at most; 0: top_k, the only bound
+        top_n_sigma=0.0,  # standard deviations below the largest logit; 0: off
+        top_h=1.0,  # share of the entropy, as in the paper's text; 1: off
+        top_h_cumulative=1.0,  # and as in its code; 1: off
+        min_p=0.0,  # of the largest probability; 0: off
+        top_k=0,  # ids; 0: off
+        top_p=1.0,  # mass; 1: off
+        typical=1.0,  # mass of those closest to the entropy; 1: off
+        epsilon=0.0,  # least probability; 0: off
+        eta=0.0,  # the same, lower where entropy is high; 0: off
+      ),
       rows=64,  # R, packed rows in a micro-batch
       row_length=160,  # S, tokens in a packed row
       groups=16,  # problems in a micro-batch at most

@@ -19,11 +19,12 @@ from lrm_jax.errors import UserError
 from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import recipe as recipe_lib
-from lrm_jax.objectives import targets
+from lrm_jax.objectives import revisions, targets
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
-from lrm_jax.sampler.draw import COLDEST
+from lrm_jax.sampler import settings
+from lrm_jax.sampler.draw import COLDEST, NO_RULES
 from lrm_jax.structs import OF_PROBLEMS, Problem, Rollouts, TokenTerms
 from lrm_jax.tokenization import base as tokenization
 
@@ -85,6 +86,7 @@ def check_recipe(
   jax.eval_shape(recipe.target, keys, 1)
   check_target(config, recipe)
   check_budget(config, recipe)
+  check_truncation(config, recipe)
   offloading.check(config, recipe)
 
 
@@ -100,6 +102,21 @@ def check_budget(
         f'objective.budget gives {cap} tokens; train.max_tokens allows 1 to '
         f'{room}; change one of them'
       )
+
+
+def check_truncation(
+  config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
+) -> None:
+  """Refuses to truncate what a recipe changes after it was sampled."""
+  law = settings.law(config.train.truncation, 'train')
+  name = recipe.revision.func.__name__
+  if law.rules != NO_RULES and recipe.revision.func is not revisions.unrevised:
+    raise UserError(
+      f'objective.revision.name={name!r} with train.truncation: what follows '
+      'a removed piece was drawn behind another text, so nobody knows what '
+      "would have been kept there; set the revision to 'unrevised', or the "
+      'rules off'
+    )
 
 
 def check_target(
@@ -138,8 +155,10 @@ def abstract_rollouts(recipe: recipe_lib.Recipe) -> Rollouts:
   kinds |= dict.fromkeys(
     ('truncated', 'think_closed', 'answered', 'verified', 'forced'), 'bool'
   )
-  fields = {}
+  fields = {'kept_ids': None}
   for field in dataclasses.fields(Rollouts):
+    if field.name in fields:
+      continue
     name = field.name
     shape = (1,) if name in OF_PROBLEMS else (1, 2)
     fields[name] = jax.ShapeDtypeStruct(

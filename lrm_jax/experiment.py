@@ -43,6 +43,7 @@ from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.sampler import closing, settings
+from lrm_jax.sampler.draw import NO_RULES
 from lrm_jax.sampler.engine import Sampler
 from lrm_jax.structs import Problem, TrainState
 from lrm_jax.tokenization import base as tokenization
@@ -259,22 +260,23 @@ def make_collectors(
 ) -> tuple[rollout.Collector, rollout.Collector]:
   """(to train, to evaluate), with samplers as `config` wants them.
 
-  Both run one sampler's programs in one set of buffers, unless evaluation
-  truncates the law: which rules are on is compiled in.
+  Both run one sampler's programs in one set of buffers, unless one of them
+  truncates the law: which rules are on is compiled in, and nobody wants the
+  kept sets of an evaluation.
   """
   options = {
     section: settings.options(
       tokenizer,
       section,
-      # An update would have to renormalise on the set of every token.
-      truncation=config[section].truncation if section == 'eval' else {},
+      truncation=config[section].truncation,
+      is_trained=section == 'train',
       thinking_budget=config[section].thinking_budget,
       **config.stopping,
     )
     for section in ('train', 'eval')
   }
   train, evaluation = options.values()
-  if train['rules'] == evaluation['rules']:
+  if train['rules'] == evaluation['rules'] == NO_RULES:
     # () without a budget; samples that have none are not forced to anything.
     ending = max(train['ending_ids'], evaluation['ending_ids'])
     whole = make_sampler(

@@ -48,7 +48,7 @@ _FLIGHTS = tuple(
   f'train.{name}'
   for name in (
     'partial_tokens in_flight problems samples max_tokens thinking_budget '
-    'temperature'
+    'temperature truncation'
   ).split()
 )
 

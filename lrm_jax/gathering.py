@@ -85,7 +85,9 @@ def gather(experiment: Experiment, step: int) -> Batch:
       with phases.phase('verify'):
         revised = revise(experiment, drawn, sampled)
       with phases.phase('shape'):
-        parts.append((sampled, revised, *shape(experiment, drawn, revised)))
+        # What was sampled is counted only; one copy of kept sets is enough.
+        counted = dataclasses.replace(sampled, kept_ids=None)
+        parts.append((counted, revised, *shape(experiment, drawn, revised)))
       problems += drawn
       if sum(keep.any(1).sum() for *_, keep, _ in parts) >= config.problems:
         break

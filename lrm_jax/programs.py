@@ -32,7 +32,7 @@ class Programs:
     credit: `reward, keep, rollouts, entropy, demonstrated -> advantages, mask`.
     correct: `old_logp, sampler_logp, advantages, mask -> the same two and
       numbers`.
-    score: `params, packed, mask -> logp, entropy`, both `[B, G, T]`.
+    score: `params, packed, mask, kept_ids -> logp, entropy`, both `[B, G, T]`.
     update: `state, ref_params, packed, targets, frozen -> state, metrics`.
     combine: `trained, frozen -> params`, the policy of a state.
   """

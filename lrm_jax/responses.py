@@ -1,5 +1,7 @@
 """What `Rollouts` and `Samples` have of each other."""
 
+import dataclasses
+
 import numpy as np
 
 from lrm_jax.sampler.samples import Samples, untruncated
@@ -18,6 +20,7 @@ def is_graded(rollouts: Rollouts) -> np.ndarray:
 
 def told(samples: Samples) -> dict[str, np.ndarray]:
   """The fields of `Rollouts` that a sampler tells."""
+  kept = samples.kept_ids
   return {
     'response_ids': samples.response_ids,
     'length': samples.length,
@@ -26,12 +29,13 @@ def told(samples: Samples) -> dict[str, np.ndarray]:
     'forced': samples.forced,
     'truncated': samples.truncated,
     'think_closed': samples.think_closed,
+    'kept_ids': kept if kept.shape[-1] else None,
   }
 
 
 def samples_of(rollouts: Rollouts) -> Samples:
   """What a sampler would tell of them; not a copy."""
-  return untruncated(
+  samples = untruncated(
     rollouts.response_ids,
     rollouts.sampler_logp,
     rollouts.length,
@@ -40,3 +44,6 @@ def samples_of(rollouts: Rollouts) -> Samples:
     rollouts.thinking_length,
     rollouts.forced,
   )
+  if rollouts.kept_ids is None:
+    return samples
+  return dataclasses.replace(samples, kept_ids=rollouts.kept_ids)

@@ -171,9 +171,11 @@ def replay(experiment: Experiment) -> float:
   packed = updating.divide(
     experiment, updating.pack(experiment, rollouts, keep)
   )
-  mask = sharding.put(rollouts.mask, experiment.mesh, PartitionSpec())
+  mask, kept_ids = sharding.put(
+    (rollouts.mask, rollouts.kept_ids), experiment.mesh, PartitionSpec()
+  )
   scored, _ = jax.device_get(
-    experiment.programs.score(experiment.params, packed, mask)
+    experiment.programs.score(experiment.params, packed, mask, kept_ids)
   )
   gap = np.abs(scored - rollouts.sampler_logp)[rollouts.mask > 0]
   return float(gap.max(initial=0.0))

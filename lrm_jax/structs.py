@@ -73,6 +73,8 @@ class Rollouts:
     measures: `[B, G]` float32 each: what `objectives/measures.py` read off
       the text of the responses, by name.
     guards: `[B, G]` bool each: what `rewards/guards.py` found, by name.
+    kept_ids: `[B, G, T, M]` int32, the ids that truncation kept when a token
+      was drawn, M at most, -1 in place of others; None without truncation.
   """
 
   prompt_ids: Array
@@ -95,6 +97,7 @@ class Rollouts:
   problem_index: Array
   measures: dict[str, Array]
   guards: dict[str, Array]
+  kept_ids: Array | None = None
 
   @property
   def mask(self) -> Array:

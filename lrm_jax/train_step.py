@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from lrm_jax import guard, offloading, packing, sharding, spikes
+from lrm_jax import guard, kept_sets, offloading, packing, sharding, spikes
 from lrm_jax import mesh as mesh_lib
 from lrm_jax import policy as policy_lib
 from lrm_jax.models import feed_forward, output_head, transformer
@@ -39,12 +39,14 @@ class Targets:
     advantages: of each token; the loss is a sum over them, see `Recipe.total`.
     mask: 1 on tokens that are trained.
     stale: `[B, G]`, the first tokens that older parameters have sampled.
+    kept_ids: as in `Rollouts`; log-probabilities are over these sets then.
   """
 
   old_logp: Array
   advantages: tuple[Array, ...]
   mask: Array
   stale: Array
+  kept_ids: Array | None = None
 
   @property
   def advantage(self) -> Array:
@@ -59,7 +61,7 @@ def make_score(
   chunk: int = 4096,
   mesh: Mesh | None = None,
 ) -> Callable[..., tuple[Array, Array]]:
-  """Builds `score(params, packed, mask) -> logp, entropy`, `[B, G, T]` each.
+  """Builds `score(params, packed, mask, kept_ids=None) -> logp, entropy`.
 
   Nats, of the policy before the step: of responses that nobody sampled as they
   now are, and where a recipe asks. 0 outside the mask.
@@ -69,9 +71,12 @@ def make_score(
   )
 
   def score(
-    params: Any, packed: packing.PackedBatch, mask: Array
+    params: Any,
+    packed: packing.PackedBatch,
+    mask: Array,
+    kept_ids: Array | None = None,
   ) -> tuple[Array, Array]:
-    found = _score(forward, params, packed, mask)
+    found = _score(forward, params, packed, mask, kept_ids)
     return tuple(mesh_lib.constrain(x, None, None, None) for x in found)
 
   return jax.jit(mesh_lib.divided(mesh, score))
@@ -128,13 +133,15 @@ def make_update(
     targets: Targets,
     frozen: Any = None,
   ) -> tuple[TrainState, Metrics]:
+    kept_ids = targets.kept_ids
+    targets = dataclasses.replace(targets, kept_ids=None)
     weights = recipe.weights(targets.mask)
     params, pull_back = jax.vjp(
       lambda trained: combine(trained, frozen), state.params
     )
     focus = {}
     if recipe.needs_statistics:
-      logp, _ = _score(forward, params, packed, targets.mask)
+      logp, _ = _score(forward, params, packed, targets.mask, kept_ids)
       focus = recipe.focus(
         logp, targets.old_logp, targets.advantage, targets.mask
       )
@@ -150,8 +157,9 @@ def make_update(
         lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
       )
       part = _take_groups((targets, weights, focus), groups)
+      sets = kept_sets.place(kept_ids, rows, groups, offsets, part[0].mask)
       (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-        params, ref_params, rows, offsets, *part
+        params, ref_params, rows, offsets, sets, *part
       )
       # Of what is trained; here, since sums of these may be much smaller.
       (grads,) = pull_back(grads)
@@ -160,13 +168,13 @@ def make_update(
       grads, sums = jax.tree.map(jnp.add, carry, (grads, sums))
       return grads, sums | {'gap': gap}
 
-    def loss(params, ref_params, rows, offsets, part, weights, focus):
-      logp, entropy, routing = forward(params, rows, offsets, part.mask)
+    def loss(params, ref_params, rows, offsets, sets, part, weights, focus):
+      logp, entropy, routing = forward(params, rows, offsets, part.mask, sets)
       ref_logp = logp
       if recipe.needs_reference:
         # Here, so that the backward pass has the room of what was fetched.
         fetched = offloading.fetch(ref_params)
-        ref_logp, *_ = forward(fetched, rows, offsets, part.mask)
+        ref_logp, *_ = forward(fetched, rows, offsets, part.mask, sets)
       terms = TokenTerms(
         logp=logp,
         old_logp=part.old_logp,
@@ -263,9 +271,14 @@ def _means(sums: Metrics) -> Metrics:
 
 
 def _take_groups(tree: Any, groups: Array) -> Any:
-  """The groups of a micro-batch, `[Q, G, T]`; absent ones become zeros."""
-  is_there = (groups >= 0).astype(jnp.float32)[:, None, None]
-  return jax.tree.map(lambda x: x[jnp.maximum(groups, 0)] * is_there, tree)
+  """The groups of a micro-batch, `[Q, G, ...]`; absent ones become zeros."""
+  is_there = (groups >= 0).astype(jnp.float32)
+
+  def take(x: Array) -> Array:
+    factor = is_there[(slice(None), *[None] * (jnp.ndim(x) - 1))]
+    return x[jnp.maximum(groups, 0)] * factor
+
+  return jax.tree.map(take, tree)
 
 
 def _score(
@@ -273,6 +286,7 @@ def _score(
   params: Any,
   packed: packing.PackedBatch,
   mask: Array,
+  kept_ids: Array | None,
 ) -> tuple[Array, Array]:
   """(logp, entropy) `[B, G, T]` of a whole mini-batch, no gradient."""
   mask = jnp.asarray(mask)
@@ -281,7 +295,9 @@ def _score(
     rows, groups, offsets = jax.tree.map(
       lambda x: x[index], (packed.rows, packed.groups, packed.offsets)
     )
-    *values, _ = forward(params, rows, offsets, _take_groups(mask, groups))
+    part = _take_groups(mask, groups)
+    sets = kept_sets.place(kept_ids, rows, groups, offsets, part)
+    *values, _ = forward(params, rows, offsets, part, sets)
     # An absent group is written nowhere: no batch has a row beyond its last.
     place = jnp.where(groups >= 0, groups, mask.shape[0])
     put = lambda x, new: x.at[place].set(new, mode='drop')
@@ -317,12 +333,14 @@ def _response_logp(
   rows: packing.Rows,
   offsets: Array,
   mask: Array,
+  sets: kept_sets.KeptSets | None,
   *,
   temperature: float,
   chunk: int,
 ) -> tuple[Array, Array, feed_forward.Routing | None]:
   """(logp, entropy) `[Q, G, T]` of the responses, 0 outside the mask; routing.
 
+  With kept sets both are of the truncated law.
   The routing is of all tokens, prompts included.
   """
   hidden, kept = transformer.apply(config, params, *rows.inputs)
@@ -333,6 +351,8 @@ def _response_logp(
     jnp.roll(rows.tokens, -1, axis=-1),
     temperature=temperature,
     chunk=chunk,
+    law=output_head.whole_law if sets is None else kept_sets.law,
+    sets=sets,
   )
 
   def gather(values):

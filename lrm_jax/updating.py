@@ -37,8 +37,12 @@ def compile_update(experiment: Experiment) -> None:
   )
   stale = np.zeros((batch, config.samples), np.int32)
   number = np.zeros((*stale.shape, config.max_tokens), np.float32)
+  most = experiment.collector.sampler.layout.kept
+  kept_ids = None
+  if most:
+    kept_ids = np.broadcast_to(np.int32(-1), (*number.shape, most))
   advantages = (number,) * experiment.recipe.advantages
-  targets = train_step.Targets(number, advantages, number, stale)
+  targets = train_step.Targets(number, advantages, number, stale, kept_ids)
   experiment.programs.update.start(
     experiment.state,
     experiment.ref_params,
@@ -80,11 +84,14 @@ def score(experiment: Experiment, batch: Batch) -> Batch:
   if not (is_asked or unknown.any()):
     return batch
   mask = rollouts.mask * batch.keep[..., None]
+  given = sharding.put(
+    (mask, rollouts.kept_ids), experiment.mesh, PartitionSpec()
+  )
   logp, entropy = jax.device_get(
     experiment.programs.score(
       experiment.params,
       divide(experiment, pack(experiment, rollouts, batch.keep)),
-      sharding.put(mask, experiment.mesh, PartitionSpec()),
+      *given,
     )
   )
   sampler_logp = np.where(unknown, logp, rollouts.sampler_logp)
@@ -168,7 +175,9 @@ def update(
     )
     packed = pack(experiment, rollouts, batch.keep[pick])
     work = throughput.update_work(experiment, packed, int(mask.sum()))
-    targets = train_step.Targets(old_logp, advantages, mask, rollouts.stale)
+    targets = train_step.Targets(
+      old_logp, advantages, mask, rollouts.stale, rollouts.kept_ids
+    )
     state, values = experiment.programs.update(
       state,
       experiment.ref_params,

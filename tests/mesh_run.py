@@ -3,9 +3,10 @@
   python -m tests.mesh_run JOBS.json
 
 `start` writes the jobs and runs them: on so many devices in each of so many
-processes. A job is {'method', 'mesh', 'tensor', 'steps', 'workdir', 'model'},
-`tensor` being the devices of a lane of the sampler, and leaves `params.npz`,
-`metrics.jsonl` and rollouts in its workdir.
+processes. A job is {'method', 'mesh', 'tensor', 'steps', 'workdir', 'model',
+'changes'}, `tensor` being the devices of a lane of the sampler and `changes`
+other keys of the config, and leaves `params.npz`, `metrics.jsonl` and rollouts
+in its workdir.
 """
 
 import dataclasses
@@ -115,6 +116,7 @@ def load(job: dict):
     'train.steps': job['steps'],
     **{f'mesh.{name}': size for name, size in job['mesh'].items()},
     'sampler.tensor': job['tensor'],
+    **job['changes'],
   }
   with config.unlocked():
     config.update_from_flattened_dict(changes)

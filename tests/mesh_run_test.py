@@ -55,6 +55,7 @@ def job(folder: pathlib.Path, method: str, name: str, **changes) -> dict:
     'tensor': 1,
     'steps': 3,
     'model': str(folder / 'model'),
+    'changes': {},
     'workdir': str(folder / method / name),
   } | changes
 

@@ -61,9 +61,15 @@ def dense_logp(params, rollouts: Rollouts):
   hidden, _ = transformer.apply(
     MODEL, params, ids, positions, jnp.ones_like(ids)
   )
-  law = jax.nn.log_softmax(output_head.logits(MODEL, params, hidden))
+  scores = output_head.logits(MODEL, params, hidden)
   at = start + jnp.arange(T)
-  of_position = jnp.take_along_axis(law, (at - 1)[..., None], axis=1)
+  of_position = jnp.take_along_axis(scores, (at - 1)[..., None], axis=1)
+  if rollouts.kept_ids is not None:
+    kept = rollouts.kept_ids.reshape(n, T, -1)
+    inside = jnp.any(kept[..., None] == jnp.arange(V), axis=2)
+    inside |= response[..., None] == jnp.arange(V)
+    of_position = jnp.where(inside, of_position, -1e9)
+  of_position = jax.nn.log_softmax(of_position)
   logp = jnp.take_along_axis(of_position, response[..., None], axis=2)[..., 0]
   return logp.reshape(B, G, T) * rollouts.mask
 
@@ -141,6 +147,7 @@ def run_update(
     (case.advantage,),
     case.rollouts.mask * keep[..., None],
     case.rollouts.stale,
+    case.rollouts.kept_ids,
   )
   params = jax.tree.map(jnp.copy, case.params)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))
@@ -250,6 +257,24 @@ def test_gap_is_the_largest_difference_to_the_sampler(case):
   moved = dataclasses.replace(exact, sampler_logp=off)
   _, metrics, _ = run_update(dataclasses.replace(case, rollouts=moved))
   assert metrics['logp_gap_max'] == pytest.approx(0.125, abs=1e-5)
+
+
+def test_stale_tokens_are_left_out_of_the_gap(case):
+  """Also in a micro-batch that has room for more groups."""
+  rollouts = dataclasses.replace(
+    case.rollouts,
+    sampler_logp=np.array(dense_logp(case.params, case.rollouts)),
+    stale=np.minimum(case.rollouts.length, 2),
+  )
+  rollouts.sampler_logp[1, 1, 0] += 0.125
+  stale = dataclasses.replace(case, rollouts=rollouts)
+  for groups in (1, 4, 6):
+    _, metrics, _ = run_update(stale, groups=groups)
+    assert metrics['logp_gap_max'] < 1e-5
+  assert rollouts.length[1, 1] > 2
+  rollouts.sampler_logp[1, 1, 2] += 0.25
+  _, metrics, _ = run_update(stale, groups=6)
+  assert metrics['logp_gap_max'] == pytest.approx(0.25, abs=1e-5)
 
 
 def test_group_order_does_not_matter(case):

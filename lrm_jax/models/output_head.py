@@ -8,6 +8,7 @@ Log-probabilities come a chunk of tokens at a time.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +54,14 @@ def _logits(config: ModelConfig, head: Array, hidden: Array) -> Array:
   return out
 
 
+def whole_law(scores: Array, ids: Array) -> tuple[Array, Array]:
+  """(logp of the ids, entropy), `[n]`, under softmax of scores `[n, V]`."""
+  log_total = jax.nn.logsumexp(scores, axis=-1)
+  chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
+  expected = jnp.sum(jnp.exp(scores - log_total[:, None]) * scores, axis=-1)
+  return chosen - log_total, log_total - expected
+
+
 def token_logp(
   config: ModelConfig,
   params: Params,
@@ -61,6 +70,8 @@ def token_logp(
   *,
   temperature: float | Array = 1.0,
   chunk: int = 256,
+  law: Callable[..., tuple[Array, Array]] = whole_law,
+  sets: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
   """Log softmax(logits / temperature)[target], a chunk of tokens at a time.
 
@@ -75,25 +86,31 @@ def token_logp(
     targets: `[...]` int32.
     temperature: positive scalar, the one the sampler used.
     chunk: tokens per chunk, those of all devices together.
+    law: of a chunk's scores and targets; of what they have in `sets`, too.
+    sets: (`[N, M]` int32, `[...]` int32 which of these each token has, -1 for
+      none), such as `kept_sets.KeptSets`. `law` is given `[n, M]`, -1 for none.
 
   Returns:
     (logp, entropy), each `[...]` float32 in nats: of the targets, and of the
-    whole next-token law.
+    next-token law.
   """
   # Each device goes through its own tokens: chunks of all of them would be one
   # device's after the other's. The head is brought to all devices once, and so
   # is its gradient summed.
   tokens = ('rows', 'places')[: targets.ndim]
   name = 'embedding' if config.tie_embeddings else 'head'
+  more = () if sets is None else tuple(map(jnp.asarray, sets))
   own = mesh.per_device(
-    functools.partial(_token_logp, config, chunk, name),
-    (AXES[name], (*tokens, None), tokens, ()),
+    functools.partial(_token_logp, config, chunk, name, law),
+    (AXES[name], (*tokens, None), tokens, (), *((), tokens)[: len(more)]),
     (tokens, tokens),
   )
-  return own(params[name], hidden, targets, jnp.float32(temperature))
+  return own(params[name], hidden, targets, jnp.float32(temperature), *more)
 
 
-def _token_logp(config, chunk, name, head, hidden, targets, temperature):
+def _token_logp(
+  config, chunk, name, law, head, hidden, targets, temperature, *sets
+):
   """`token_logp` of the tokens of one device."""
   head = {name: mesh.whole(head, *AXES[name])}
   count = math.prod(targets.shape)
@@ -102,23 +119,27 @@ def _token_logp(config, chunk, name, head, hidden, targets, temperature):
   size = -(-count // chunks)  # even chunks waste less padding
   pad = chunks * size - count
   flat = jnp.pad(hidden.reshape(count, -1), ((0, pad), (0, 0)))
-  wanted = jnp.pad(targets.reshape(count), (0, pad))
+  # Sets are taken inside a chunk: for all tokens they would need room twice.
+  wanted = tuple(
+    jnp.pad(x.reshape(count), (0, pad)) for x in (targets, *sets[1:])
+  )
+  take = lambda at: jnp.where(at[:, None] < 0, -1, sets[0][at])
 
   # The head is an argument, so its gradient is summed over the chunks.
   @jax.checkpoint
   def one_chunk(weights, inputs):
-    states, ids = inputs
+    states, ids, *at = inputs
     scores = logits(config, weights, states) / temperature
     scores = mesh.constrain(scores, None, 'vocab')
-    log_total = jax.nn.logsumexp(scores, axis=-1)
-    chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
-    expected = jnp.sum(jnp.exp(scores - log_total[:, None]) * scores, axis=-1)
-    return weights, (chosen - log_total, log_total - expected)
+    return weights, law(scores, ids, *map(take, at))
 
   _, (logp, entropy) = jax.lax.scan(
     lambda _, inputs: (None, one_chunk(head, inputs)[1]),
     None,
-    (flat.reshape(chunks, size, -1), wanted.reshape(chunks, size)),
+    (
+      flat.reshape(chunks, size, -1),
+      *(x.reshape(chunks, size) for x in wanted),
+    ),
   )
   restore = lambda x: x.reshape(-1)[:count].reshape(targets.shape)
   return restore(logp), restore(entropy)

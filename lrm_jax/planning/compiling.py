@@ -185,7 +185,10 @@ def update(run: Run) -> Program:
   stale = jax.ShapeDtypeStruct((batch, config.samples), np.int32)
   number = jax.ShapeDtypeStruct((*stale.shape, config.max_tokens), np.float32)
   advantages = (number,) * run.recipe.advantages
-  targets = train_step.Targets(number, advantages, number, stale)
+  kept_ids, most = None, run.layout.kept
+  if most:
+    kept_ids = jax.ShapeDtypeStruct((*number.shape, most), np.int32)
+  targets = train_step.Targets(number, advantages, number, stale, kept_ids)
   whole = NamedSharding(run.mesh, PartitionSpec())
   targets = jax.tree.map(lambda x: _shape(x, whole), targets)
   lowered = program.lower(run.state, run.reference, packed, targets, run.frozen)

@@ -113,6 +113,20 @@ def renormalize(
   Returns:
     `[...]` float32, at most 0, nats.
   """
+  return renormalized(scores, ids, is_kept, chosen)[0]
+
+
+def renormalized(
+  scores: Array, ids: Array, is_kept: Array, chosen: Array
+) -> tuple[Array, Array]:
+  """`renormalize`, and the entropy of that law.
+
+  With gaps g = z - z[chosen] and l = ln p[chosen], ln p is g + l. So the
+  entropy is -l - sum over S of p g, the sum that there is already.
+
+  Returns:
+    (logp, entropy), each `[...]` float32 in nats; the entropy is of S alone.
+  """
   scores = jnp.asarray(scores, jnp.float32)
   wanted = jnp.asarray(chosen)[..., None]
   own = jnp.take_along_axis(scores, wanted, axis=-1)
@@ -120,7 +134,9 @@ def renormalize(
   rest = jnp.take_along_axis(scores, jnp.where(others, ids, wanted), axis=-1)
   # Finite where masked: -inf would make the gradient nan.
   gaps = jnp.where(others, rest - own, ABSENT)
-  return -jax.nn.softplus(jax.nn.logsumexp(gaps, axis=-1))
+  logp = -jax.nn.softplus(jax.nn.logsumexp(gaps, axis=-1))
+  p = jnp.exp(gaps + logp[..., None])
+  return logp, -logp - jnp.sum(p * gaps, axis=-1)
 
 
 # --- The rules ---
