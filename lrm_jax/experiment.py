@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from lrm_jax import (
   assets,
   checks,
+  choosing,
   errors,
   optim,
   policy,
@@ -24,12 +25,11 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
 from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.data import fingerprints, pass_rates, pipeline, sources
+from lrm_jax.data import fingerprints, pipeline, sources
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
@@ -60,6 +60,7 @@ class Experiment:
   eval_collector: rollout.Collector
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
+  curriculum: choosing.Curriculum
   monitor_problems: Sequence[Problem]
   programs: programs_lib.Programs
   mesh: Mesh | None
@@ -88,6 +89,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   for problems in data:
     checks.check_prompts(config, tokenizer, problems)
   train_problems, monitor_problems = split_monitor(config, recipe, data[0])
+  curriculum = choosing.make(config, recipe, train_problems, model.d_model)
   collector, eval_collector = make_collectors(
     config, model, tokenizer, grader, mesh
   )
@@ -114,7 +116,8 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     ),
     eval_collector=eval_collector,
     eval_problems=data[1],
-    stream=make_stream(config, recipe, train_problems),
+    stream=choosing.make_stream(config, recipe, train_problems),
+    curriculum=curriculum,
     monitor_problems=monitor_problems,
     programs=programs_lib.make_programs(
       model,
@@ -131,7 +134,7 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     frozen=parts.frozen,
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
-    memory=MemoryStore(recipe.start_memory()),
+    memory=MemoryStore(recipe.start_memory() | curriculum.start_memory()),
     contents=fingerprints.of_run(tokenizer, *data),
   )
 
@@ -302,28 +305,6 @@ def split_monitor(
     )
   monitor = [problems[i] for i in range(rest, len(problems))]
   return dataclasses.replace(problems, length=rest), monitor
-
-
-def make_stream(
-  config: ml_collections.ConfigDict,
-  recipe: recipe_lib.Recipe,
-  problems: Sequence[Problem],
-) -> pipeline.ProblemStream:
-  """The problems, in the proportions of the curriculum."""
-  if config.data.pass_rates is None:
-    if recipe.curriculum.func is not curricula.uniform:
-      raise errors.UserError(
-        'objective.curriculum goes by pass rates and data.pass_rates is not '
-        'set; give the summary.json of an `lrm eval` on these problems'
-      )
-    return pipeline.ProblemStream(problems, seed=config.seed)
-  rates = pass_rates.load(assets.resolve_file(config.data.pass_rates))
-  return pipeline.ProblemStream(
-    problems,
-    seed=config.seed,
-    chance=pass_rates.chance(rates, recipe.curriculum, problems),
-    curriculum=rates.fingerprint,
-  )
 
 
 def set_state(experiment: Experiment, state: TrainState) -> None:

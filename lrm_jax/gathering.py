@@ -95,12 +95,15 @@ def select(
   record_pass_rate(experiment, float(keep.any(1).mean()))
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
+  told = experiment.curriculum.verified(
+    experiment.memory, problems, rollouts, judged
+  )
   problems = [problems[i] for i in order]
   stats = sampling_stats(sampled, reward, keep, judged, cap)
   stats['model_flops_sample'] = flops.decode(
     experiment.model, sampled.prompt_length, sampled.length
   )
-  stats |= numbers
+  stats |= numbers | told
   stats['revised'] = float((rollouts.removed > 0).mean())
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(

@@ -11,7 +11,9 @@ import optax
 from jax.sharding import Mesh
 
 from lrm_jax import ahead, train_step
+from lrm_jax import mesh as mesh_lib
 from lrm_jax import policy as policy_lib
+from lrm_jax.models import transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import advantages, revisions
 from lrm_jax.objectives import targets as target_parts
@@ -24,6 +26,7 @@ class Programs:
   """The jitted functions of one step, in the order of their use.
 
   Attributes:
+    features: `params, prompt_ids, prompt_length -> [N, D]`.
     target: `key, hashes [B], cap -> [B]`.
     revision: `rollouts -> start, stop`, both `[B, G]`.
     observe: `rollouts, memory -> memory`, of the monitor's samples.
@@ -34,6 +37,7 @@ class Programs:
     combine: `trained, frozen -> params`, the policy of a state.
   """
 
+  features: Callable[..., Any]
   target: Callable[..., Any]
   revision: Callable[..., Any]
   observe: Callable[..., Any]
@@ -57,6 +61,7 @@ def make_programs(
 ) -> Programs:
   """The programs of a model and a recipe; see `train_step.make_update`."""
   return Programs(
+    features=make_features(config, mesh),
     target=make_target(recipe),
     revision=make_revision(recipe),
     observe=jax.jit(recipe.observe),
@@ -79,6 +84,31 @@ def make_programs(
     ),
     combine=combine,
   )
+
+
+def make_features(
+  config: ModelConfig, mesh: Mesh | None = None
+) -> Callable[..., Array]:
+  """`features(params, prompt_ids [N, P], prompt_length [N]) -> [N, D]`.
+
+  The final hidden state at the last token of each prompt, scaled to length 1;
+  float32.
+  """
+
+  def features(params: Any, prompt_ids: Array, prompt_length: Array):
+    # Every axis of the mesh divides a multiple of its size.
+    width = prompt_ids.shape[1]
+    if mesh is not None:
+      width += -width % mesh_lib.ways('places', mesh)
+    ids = jnp.pad(prompt_ids, ((0, 0), (0, width - prompt_ids.shape[1])))
+    at = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), ids.shape)
+    segments = (at < prompt_length[:, None]).astype(jnp.int32)
+    hidden, _ = transformer.apply(config, params, ids, at, segments)
+    last = hidden[jnp.arange(len(ids)), prompt_length - 1].astype(jnp.float32)
+    norm = jnp.linalg.norm(last, axis=-1, keepdims=True)
+    return mesh_lib.constrain(last / jnp.maximum(norm, 1e-30), None, None)
+
+  return jax.jit(mesh_lib.divided(mesh, features))
 
 
 def make_target(recipe: Recipe) -> Callable[..., Array]:

@@ -6,13 +6,16 @@ the next step.
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from lrm_jax import flights, flops, phases, rng
+from lrm_jax import flights, flops, phases, rng, sharding
 from lrm_jax.collection import Collection
 from lrm_jax.experiment import Experiment
 from lrm_jax.flights import Flight
@@ -64,7 +67,7 @@ class Rounds:
     experiment, number = self._experiment, len(self._begun)
     before = experiment.stream.get_state()
     with phases.phase('choose'):
-      drawn = experiment.stream.take(self._count)
+      drawn = draw(experiment, self._count, self._cap, self._step)
       begun = experiment.collector.begin(
         drawn, **how(experiment, drawn, self._cap, self._step)
       )
@@ -141,7 +144,7 @@ class PartialRounds:
     missing = most - sum(len(flight.problems) for flight in self._flights)
     if missing > 0:
       with phases.phase('choose'):
-        drawn = experiment.stream.take(missing)
+        drawn = draw(experiment, missing, self._cap, self._step)
         begun = experiment.collector.begin(
           drawn, **how(experiment, drawn, self._cap, self._step)
         )
@@ -190,6 +193,48 @@ def begin(
   return kind(experiment, collection, cap, step)
 
 
+def draw(
+  experiment: Experiment, count: int, cap: int, step: int
+) -> list[Problem]:
+  """The next problems, as the curriculum wants them."""
+  return experiment.curriculum.draw(
+    experiment.stream,
+    experiment.memory,
+    count,
+    step=step,
+    features=functools.partial(features, experiment, cap, step),
+  )
+
+
+def features(
+  experiment: Experiment, cap: int, step: int, problems: Sequence[Problem]
+) -> np.ndarray:
+  """What the policy makes of prompts, `[N, D]`; see `make_features`.
+
+  As many at a time as a micro-batch has rows: there is one shape.
+  """
+  target = how(experiment, problems, cap, step)['target']
+  ids, length = experiment.collector.encode(problems, target)
+  count, rows = len(problems), experiment.config.train.rows
+  # A prompt of nothing would have no last token.
+  ids = np.pad(ids, ((0, -count % rows), (0, 0)))
+  length = np.pad(length, (0, -count % rows), constant_values=1)
+  parts = [
+    jax.device_get(
+      experiment.programs.features(
+        experiment.params,
+        *sharding.put(
+          (ids[at : at + rows], length[at : at + rows]),
+          experiment.mesh,
+          PartitionSpec(),
+        ),
+      )
+    )
+    for at in range(0, count, rows)
+  ]
+  return np.concatenate(parts)[:count]
+
+
 def problems_to_draw(experiment: Experiment) -> int:
   """Problems of one sampling round.
 
@@ -215,7 +260,7 @@ def key(experiment: Experiment, step: int, number: int) -> jax.Array:
 
 
 def how(
-  experiment: Experiment, problems: list[Problem], cap: int, step: int
+  experiment: Experiment, problems: Sequence[Problem], cap: int, step: int
 ) -> dict[str, Any]:
   """How the problems of a step are sampled; see `Collector.begin`."""
   hashes = rng.name_hashes([problem.id for problem in problems])

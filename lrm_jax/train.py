@@ -197,6 +197,13 @@ def take_step(
   with phases.phase('credit'):
     batch = updating.score_spliced(experiment, batch)
   device_numbers, advantage = updating.update(experiment, batch)
+  with phases.phase('choose'):
+    experiment.curriculum.credited(
+      experiment.memory,
+      batch.problems,
+      batch.rollouts.mask * (batch.keep & batch.judged)[..., None],
+      advantage,
+    )
   is_due = config.rollouts_every and step % config.rollouts_every == 0
   if is_due and distributed.is_main():
     with phases.phase('record'):

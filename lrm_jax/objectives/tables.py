@@ -7,6 +7,7 @@ from lrm_jax.objectives import (
   budgets,
   curricula,
   discriminative,
+  learned_curricula,
   losses,
   measures,
   oversampling,
@@ -34,7 +35,10 @@ TARGETS = {
   'uniform_target': targets.uniform_target,
 }
 CURRICULA = {
+  'dump': learned_curricula.dump,
   'easy_upweight': curricula.easy_upweight,
+  'levels': curricula.levels,
+  'pcl': learned_curricula.pcl,
   'uniform': curricula.uniform,
 }
 MEASURES = {
