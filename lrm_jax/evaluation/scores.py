@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,22 @@ def by_level(
       }
     )
   return rows
+
+
+def pass_rates(
+  problems: Sequence[Problem], rollouts: Rollouts
+) -> list[dict[str, Any]]:
+  """One row per problem: id, pass_rate (the share of right responses), samples.
+
+  What `data.pass_rates` of a training run reads.
+  """
+  rates = (rollouts.correct > 0).mean(axis=1)
+  return [
+    {'id': problem.id, 'pass_rate': float(rate), 'samples': len(row)}
+    for problem, rate, row in zip(
+      problems, rates, rollouts.correct, strict=True
+    )
+  ]
 
 
 def mean(values: np.ndarray) -> float:
