@@ -96,15 +96,11 @@ def make_features(
   """
 
   def features(params: Any, prompt_ids: Array, prompt_length: Array):
-    # Every axis of the mesh divides a multiple of its size.
-    width = prompt_ids.shape[1]
-    if mesh is not None:
-      width += -width % mesh_lib.ways('places', mesh)
-    ids = jnp.pad(prompt_ids, ((0, 0), (0, width - prompt_ids.shape[1])))
-    at = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), ids.shape)
+    count, width = prompt_ids.shape
+    at = jnp.broadcast_to(jnp.arange(width), (count, width))
     segments = (at < prompt_length[:, None]).astype(jnp.int32)
-    hidden, _ = transformer.apply(config, params, ids, at, segments)
-    last = hidden[jnp.arange(len(ids)), prompt_length - 1].astype(jnp.float32)
+    hidden, _ = transformer.apply(config, params, prompt_ids, at, segments)
+    last = hidden[jnp.arange(count), prompt_length - 1].astype(jnp.float32)
     norm = jnp.linalg.norm(last, axis=-1, keepdims=True)
     return mesh_lib.constrain(last / jnp.maximum(norm, 1e-30), None, None)
 

@@ -11,7 +11,7 @@ from lrm_jax.models import transformer
 from tests import eight_devices
 from tests.models import tiny
 
-# Seven places are divided among two devices, eight rows among four or eight.
+# Seven places for two devices, eight rows for four or eight.
 MESHES = (
   {'data': 1, 'fsdp': 8},
   {'data': 2, 'fsdp': 1, 'tensor': 2, 'context': 2},

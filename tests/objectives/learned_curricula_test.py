@@ -124,8 +124,8 @@ def test_pcl(value, count, places):
 
 
 def test_pcl_equals_the_loops():
-  value = np.random.default_rng(0).integers(0, 21, 60) / 20  # many equal
-  for count in (1, 17, 60):
+  value = np.random.default_rng(0).integers(0, 21, 600) / 20  # many equal
+  for count in (1, 17, 300, 600):
     found = learned_curricula.pcl(value, count, **KEYS)
     assert list(found) == expected.pcl(value, count)
 
