@@ -212,6 +212,16 @@ def pcl(cap, learning_rate):
   )
 
 
+def gvm(cap):
+  """GVM-GRPO (2505.02391): responses where they lower the variance."""
+  return compose(
+    budget=constant(cap),
+    curriculum=dict(name='gvm', probes=8, samples=8, alpha=1e-3, beta=2.0),
+    loss=dict(name='ppo_clip', low=0.2, high=0.3),
+    regularizers=k3(0.001),
+  )
+
+
 def hinge():
   """DisCO's and DRPO's constraint KL(old || new) <= 1e-4, as a penalty."""
   return dict(

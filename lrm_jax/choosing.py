@@ -21,7 +21,7 @@ import numpy as np
 from lrm_jax import assets
 from lrm_jax.data import pass_rates, pipeline, sources
 from lrm_jax.errors import UserError
-from lrm_jax.objectives import binding, curricula, learned_curricula
+from lrm_jax.objectives import allocation, binding, curricula, learned_curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.structs import Memory, Problem, Rollouts
@@ -60,6 +60,19 @@ class Curriculum:
     """
     del memory, step, features
     return stream.take(count)
+
+  # Responses per problem that are sampled to see how many it should have; 0:
+  # every problem has `train.samples`.
+  probes = 0
+
+  def allot(self, probed: Rollouts, gradient: np.ndarray) -> np.ndarray:
+    """How many responses each problem gets, `[B]`; only with `probes`.
+
+    Args:
+      probed: graded probes, which are not trained on.
+      gradient: `[B, G]`; of right ones, see `programs.make_gradients`.
+    """
+    raise NotImplementedError
 
   def verified(
     self,
@@ -230,6 +243,37 @@ class Pcl(Curriculum):
     }
 
 
+class Gvm(Curriculum):
+  """`allocation.gvm`: more responses where they teach more."""
+
+  def __init__(self, part: Callable, room: int):
+    """Up to `room` responses to a problem."""
+    binding.companion(allocation.check, part)(room)
+    self._part, self._room = part, room
+    self._told: list[tuple[np.ndarray, np.ndarray]] = []
+    self.probes = part.keywords['probes']
+
+  def allot(self, probed, gradient):
+    """See `Curriculum`; probes without a verdict count for nothing."""
+    judged = probed.there & probed.verified
+    right = probed.right & judged
+    rate = right.sum(1) / np.maximum(judged.sum(1), 1)
+    mean = np.where(right, gradient, 0).sum(1) / np.maximum(right.sum(1), 1)
+    count = self._part(rate, mean, self._room)
+    self._told.append((rate, count))
+    return count
+
+  def verified(self, memory, problems, rollouts, judged):
+    """See `Curriculum`."""
+    rate, count = (np.concatenate(x) for x in zip(*self._told, strict=True))
+    self._told = []
+    return {
+      'curriculum_probe_accuracy': float(rate.mean()),
+      'curriculum_no_samples': float((count == 0).mean()),
+      'curriculum_samples_max': int(count.max()),
+    }
+
+
 _KEYS = ('level', 'domain')
 
 
@@ -278,10 +322,18 @@ def make(
   if config.train.partial_tokens:
     raise UserError(
       f'train.partial_tokens={config.train.partial_tokens}: '
-      "objective.curriculum='pcl' learns in the step that draws, and groups in "
-      'flight are over in a later one; set it to 0'
+      f'objective.curriculum={name!r} looks at the policy in the step that '
+      'draws, and groups in flight are over in a later one; set it to 0'
     )
-  return Pcl(part, width)
+  if part.func is learned_curricula.pcl:
+    return Pcl(part, width)
+  if config.train.max_rounds > 1:
+    raise UserError(
+      f'train.max_rounds={config.train.max_rounds}: objective.curriculum='
+      "'gvm' divides the responses of a step among its problems, so it has one "
+      'round; set it to 1'
+    )
+  return Gvm(part, config.train.samples)
 
 
 def make_stream(

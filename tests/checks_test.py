@@ -103,6 +103,24 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
       {'train.partial_tokens': 8, 'train.in_flight': 64},
       ('train.partial_tokens=8', "'pcl'", 'set it to 0'),
     ),
+    ('gvm', {'objective.curriculum.probes': 17}, ('probes = 17', '16')),
+    ('gvm', {'objective.curriculum.samples': 0}, ('samples = 0',)),
+    ('gvm', {'objective.curriculum.beta': 0.5}, ('beta = 0.5',)),
+    (
+      'gvm',
+      {'train.max_rounds': 2},
+      ('train.max_rounds=2', "'gvm'", 'one round; set it to 1'),
+    ),
+    (
+      'gvm',
+      {'train.partial_tokens': 8, 'train.in_flight': 64},
+      ('train.partial_tokens=8', "'gvm'", 'set it to 0'),
+    ),
+    (
+      'gvm',
+      {'objective.revision.name': 'compress_thinking'},
+      ("revision = 'compress_thinking'", 'gvm', 'unrevised'),
+    ),
     # Numbers that only show once a part is called.
     (
       'l1',

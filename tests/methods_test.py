@@ -32,7 +32,7 @@ METHODS = methods_table.methods()
 # observes, revises, draws problems by lot, sets targets or looks ahead.
 EVERY_TIME = (
   *('adaptive_penalty', 'hapo', 'laser_d', 'dot', 'lc_r1', 'tldr', 'l1'),
-  *('da_dler', 'siri', 'drpo', 'levels', 'dump', 'pcl'),
+  *('da_dler', 'siri', 'drpo', 'levels', 'dump', 'pcl', 'gvm'),
 )
 # Small enough for a test, and long enough for every memory to change.
 SIZES = {
@@ -62,6 +62,7 @@ OTHER_SIZES = {
     'objective.curriculum.last': 3.0,
     'objective.curriculum.steps': 10,
   },
+  'gvm': {'objective.curriculum.probes': 2, 'objective.curriculum.samples': 2},
   'hapo': {'data.train_problems': 12},
   # More than the first capacity of the tables.
   'hapo_linear': {'data.train_problems': 70},

@@ -3,6 +3,7 @@
 from lrm_jax.objectives import (
   advantages,
   aggregate,
+  allocation,
   bonuses,
   budgets,
   curricula,
@@ -37,6 +38,7 @@ TARGETS = {
 CURRICULA = {
   'dump': learned_curricula.dump,
   'easy_upweight': curricula.easy_upweight,
+  'gvm': allocation.gvm,
   'levels': curricula.levels,
   'pcl': learned_curricula.pcl,
   'uniform': curricula.uniform,
