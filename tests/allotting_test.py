@@ -12,6 +12,7 @@ from lrm_jax import (
   choosing,
   experiment,
   gathering,
+  incidents,
   jsonl,
   programs,
   records,
@@ -160,13 +161,17 @@ def test_rows_are_of_those_that_are_there(grader):
   built = build(grader)
   some = built.stream.take(4)
   rollouts = hand_made()
+  reward = np.arange(16.0).reshape(4, 4)
   batch = gathering.Batch(
-    some, rollouts, *(np.ones((4, 4)),) * 2, rollouts.there, {}
+    some, rollouts, reward, np.ones((4, 4)), rollouts.there, {}
   )
   rows = records.step_rows(built.tokenizer, batch, np.ones((4, 4, 8)), 1)
   want = [(p.id, g) for p, n in zip(some, COUNT, strict=True) for g in range(n)]
   assert [(row['id'], row['sample']) for row in rows] == want
   assert [row['length'] for row in rows] == [4, 8, 2, 6, 4, 4, 8]
+  assert [row['reward'] for row in rows] == [0, 1, 2, 3, 8, 12, 13]
+  bad = incidents.sample_rows(built, batch, np.ones((4, 4, 8)), 1, [0])
+  assert [row['reward'] for row in bad] == [0, 1, 2, 3, 8, 12, 13]
 
 
 # --- Gradients with respect to the input embeddings ---
@@ -314,8 +319,12 @@ def test_probes_are_other_samples_than_those_of_the_step(grader):
   batch = gathering.gather(built, 1)
   (probed,) = seen
   assert probed.there.sum(1).tolist() == [2] * 4
-  both = probed.there & batch.rollouts.there
-  same = (probed.response_ids == batch.rollouts.response_ids).all(-1)
+  # The batch has its kept groups first.
+  drawn = [p.id for p in build(grader).stream.take(4)]
+  order = [drawn.index(p.id) for p in batch.problems]
+  both = probed.there[order] & batch.rollouts.there
+  ids = probed.response_ids[order]
+  same = (ids == batch.rollouts.response_ids).all(-1)
   assert both.any() and not same[both].all()
 
 
