@@ -52,7 +52,7 @@ def get_config() -> config_dict.ConfigDict:
       steps=200,  # RL steps at most
       token_budget=0,  # sampled response tokens that end the run; 0: no limit
       problems=32,  # B, problems in a batch
-      samples=8,  # G, responses per problem
+      samples=8,  # G, responses per problem; with `gvm` at most
       max_tokens=96,  # T, room for a response; budgets stay below
       thinking_budget=0,  # tokens before thinking_end is forced; 0: none
       max_rounds=2,  # sampling rounds per step to fill the batch

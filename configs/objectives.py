@@ -188,6 +188,43 @@ def disco_ratio(cap):
   )
 
 
+def levels(cap, first, last, steps):
+  """GRPO on levels that grow harder; the schedule is ours."""
+  return compose(
+    budget=constant(cap),
+    curriculum=dict(name='levels', first=first, last=last, steps=steps),
+  )
+
+
+def dump(cap, by='level'):
+  """DUMP (2504.09710): distributions of large advantages, by their bound."""
+  return compose(
+    budget=constant(cap),
+    curriculum=dict(name='dump', by=by, window=300, temperature=0.1),
+    regularizers=k3(0.001),
+  )
+
+
+def pcl(cap, learning_rate):
+  """PCL (2510.01135): problems that a value head takes for half solved."""
+  return compose(
+    budget=constant(cap),
+    curriculum=dict(name='pcl', factor=4, learning_rate=learning_rate),
+    advantage=dict(name='group_mean'),
+    aggregate=dict(name='token_mean'),
+  )
+
+
+def gvm(cap):
+  """GVM-GRPO (2505.02391): responses where they lower the variance."""
+  return compose(
+    budget=constant(cap),
+    curriculum=dict(name='gvm', probes=8, samples=8, alpha=1e-3, beta=2.0),
+    loss=dict(name='ppo_clip', low=0.2, high=0.3),
+    regularizers=k3(0.001),
+  )
+
+
 def hinge():
   """DisCO's and DRPO's constraint KL(old || new) <= 1e-4, as a penalty."""
   return dict(

@@ -18,8 +18,8 @@ from lrm_jax.data import pipeline, prompts
 from lrm_jax.errors import UserError
 from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
+from lrm_jax.objectives import allocation, curricula, revisions, targets
 from lrm_jax.objectives import recipe as recipe_lib
-from lrm_jax.objectives import revisions, targets
 from lrm_jax.objectives.measures import Response
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
@@ -78,7 +78,8 @@ def check_recipe(
   jax.eval_shape(recipe.demonstration, rollouts)
   jax.eval_shape(recipe.credit, rollouts, token, token, token)
   jax.eval_shape(recipe.correction, token, token, token)
-  recipe.curriculum(np.zeros(1))
+  if recipe.curriculum.func in curricula.OF_PASS_RATES:
+    recipe.curriculum(np.zeros(1))
   for measure in recipe.measures:
     measure.function(_EMPTY)
   words = jax.ShapeDtypeStruct((1, 2), jnp.uint32)
@@ -108,9 +109,22 @@ def check_truncation(
   config: ml_collections.ConfigDict, recipe: recipe_lib.Recipe
 ) -> None:
   """Refuses to truncate what a recipe changes after it was sampled."""
-  law = settings.law(config.train.truncation, 'train')
+  if settings.law(config.train.truncation, 'train').rules == NO_RULES:
+    return
+  if recipe.demonstrates:
+    raise UserError(
+      'objective.demonstration with train.truncation: nobody knows what would '
+      "have been kept beside a given response; set it to 'undemonstrated', or "
+      'the rules off'
+    )
+  if recipe.curriculum.func is allocation.gvm:
+    raise UserError(
+      "objective.curriculum.name='gvm' with train.truncation: its gradients "
+      'are of the whole law, not of the one that is sampled; choose another '
+      'curriculum, or set the rules off'
+    )
   name = recipe.revision.func.__name__
-  if law.rules != NO_RULES and recipe.revision.func is not revisions.unrevised:
+  if recipe.revision.func is not revisions.unrevised:
     raise UserError(
       f'objective.revision.name={name!r} with train.truncation: what follows '
       'a removed piece was drawn behind another text, so nobody knows what '

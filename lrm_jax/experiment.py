@@ -15,6 +15,8 @@ from jax.sharding import Mesh
 from lrm_jax import (
   assets,
   checks,
+  choosing,
+  collecting,
   errors,
   off_policy,
   optim,
@@ -26,25 +28,15 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import programs as programs_lib
 from lrm_jax.alarms import Alarms
 from lrm_jax.checkpoints import huggingface
-from lrm_jax.data import (
-  demonstrated,
-  fingerprints,
-  pass_rates,
-  pipeline,
-  sources,
-)
+from lrm_jax.data import demonstrated, fingerprints, pipeline, sources
 from lrm_jax.flights import Flight
 from lrm_jax.models import presets
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.models.transformer import Params
-from lrm_jax.objectives import curricula
 from lrm_jax.objectives import recipe as recipe_lib
 from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards import guards
 from lrm_jax.rewards.pool import Grader
-from lrm_jax.sampler import closing, settings
-from lrm_jax.sampler.draw import NO_RULES
-from lrm_jax.sampler.engine import Sampler
 from lrm_jax.structs import Problem, TrainState
 from lrm_jax.tokenization import base as tokenization
 
@@ -71,6 +63,7 @@ class Experiment:
   eval_collector: rollout.Collector
   eval_problems: Sequence[Problem]
   stream: pipeline.ProblemStream
+  curriculum: choosing.Curriculum
   monitor_problems: Sequence[Problem]
   demonstrations: demonstrated.Demonstrations | None
   programs: programs_lib.Programs
@@ -98,13 +91,12 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
   model, params, tokenizer = load_model(config, mesh)
   checks.check_sizes(config, model)
   checks.check_recipe(config, recipe)
-  data = load_data(config)
   given = load_demonstrations(config, recipe, tokenizer)
-  for problems in data:
-    checks.check_prompts(config, tokenizer, problems)
-  train_problems, monitor_problems = split_monitor(config, recipe, data[0])
+  whole, held_out = load_data(config, tokenizer)
+  train_problems, monitor_problems = split_monitor(config, recipe, whole)
   where = mesh if sampler_mesh is None else sampler_mesh
-  collector, eval_collector = make_collectors(
+  curriculum = choosing.make(config, recipe, train_problems, model.d_model)
+  collector, eval_collector = collecting.make_collectors(
     config, model, tokenizer, grader, where
   )
   optimizer = optim.of_run(config)
@@ -123,14 +115,11 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     model=model,
     tokenizer=tokenizer,
     recipe=recipe,
-    collector=dataclasses.replace(
-      collector,
-      measures={part.name: part.function for part in recipe.measures},
-      guards=guards.check(config.train.guards),
-    ),
+    collector=reading(collector, config, recipe),
     eval_collector=eval_collector,
-    eval_problems=data[1],
-    stream=make_stream(config, recipe, train_problems),
+    eval_problems=held_out,
+    stream=choosing.make_stream(config, recipe, train_problems),
+    curriculum=curriculum,
     monitor_problems=monitor_problems,
     demonstrations=given,
     programs=programs_lib.make_programs(
@@ -149,9 +138,22 @@ def build(config: ml_collections.ConfigDict, grader: Grader) -> Experiment:
     frozen=parts.frozen,
     params=parts.combine(state.params, parts.frozen),
     ref_params=parts.reference,
-    memory=MemoryStore(recipe.start_memory()),
-    contents=fingerprints.of_run(tokenizer, *data)
+    memory=MemoryStore(recipe.start_memory() | curriculum.start_memory()),
+    contents=fingerprints.of_run(tokenizer, whole, held_out)
     | ({} if given is None else {fingerprints.GIVEN: given.digest}),
+  )
+
+
+def reading(
+  collector: rollout.Collector,
+  config: ml_collections.ConfigDict,
+  recipe: recipe_lib.Recipe,
+) -> rollout.Collector:
+  """The collector with what training reads off responses."""
+  return dataclasses.replace(
+    collector,
+    measures={part.name: part.function for part in recipe.measures},
+    guards=guards.check(config.train.guards),
   )
 
 
@@ -211,9 +213,9 @@ def load_model(
 
 
 def load_data(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, tokenizer: tokenization.Tokenizer
 ) -> tuple[sources.ProblemSource, sources.ProblemSource]:
-  """(to train on, to evaluate on); a limit of 0 means all."""
+  """(to train on, to evaluate on), of prompts that fit; a limit of 0: all."""
   train = sources.load_problems(
     config.data.train,
     split=config.data.train_split,
@@ -226,6 +228,8 @@ def load_data(
     limit=config.eval.problems if config.eval.problems else None,
     data_dir=config.data.dir,
   )
+  for problems in (train, held_out):
+    checks.check_prompts(config, tokenizer, problems)
   return train, held_out
 
 
@@ -251,102 +255,6 @@ def load_demonstrations(
   return demonstrated.load(path, tokenizer, config.train.max_tokens)
 
 
-def make_collectors(
-  config: ml_collections.ConfigDict,
-  model: ModelConfig,
-  tokenizer: tokenization.Tokenizer,
-  grader: Grader,
-  mesh: Mesh | None = None,
-) -> tuple[rollout.Collector, rollout.Collector]:
-  """(to train, to evaluate), with samplers as `config` wants them.
-
-  Both run one sampler's programs in one set of buffers, unless one of them
-  truncates the law: which rules are on is compiled in, and nobody wants the
-  kept sets of an evaluation.
-  """
-  options = {
-    section: settings.options(
-      tokenizer,
-      section,
-      truncation=config[section].truncation,
-      is_trained=section == 'train',
-      thinking_budget=config[section].thinking_budget,
-      **config.stopping,
-    )
-    for section in ('train', 'eval')
-  }
-  train, evaluation = options.values()
-  if train['rules'] == evaluation['rules'] == NO_RULES:
-    # () without a budget; samples that have none are not forced to anything.
-    ending = max(train['ending_ids'], evaluation['ending_ids'])
-    whole = make_sampler(
-      config,
-      model,
-      tokenizer,
-      ('train', 'eval'),
-      train | {'ending_ids': ending, 'mesh': mesh},
-    )
-    samplers = dict.fromkeys(options, whole)
-  else:
-    samplers = {
-      section: make_sampler(
-        config, model, tokenizer, (section,), mine | {'mesh': mesh}
-      )
-      for section, mine in options.items()
-    }
-  return tuple(
-    make_collector(config, tokenizer, grader, section, samplers[section])
-    for section in options
-  )
-
-
-def make_sampler(
-  config: ml_collections.ConfigDict,
-  model: ModelConfig,
-  tokenizer: tokenization.Tokenizer,
-  sections: Sequence[str],
-  options: dict[str, Any],
-) -> Sampler:
-  """A sampler with room for what these sections of the config ask for."""
-  samples = [config[section].samples for section in sections]
-  at_once = config.train.partial_tokens if 'train' in sections else 0
-  if at_once and 'eval' in sections:
-    at_once = max(at_once, config.eval.max_tokens)
-  return Sampler(
-    model,
-    samples=max(samples),
-    fewest_samples=min(samples),
-    max_prompt_tokens=config.data.max_prompt_tokens,
-    max_tokens=max(config[section].max_tokens for section in sections),
-    at_once=at_once,
-    eos_ids=tokenizer.eos_ids,
-    pad_id=tokenizer.pad_id,
-    think_close_ids=tokenization.think_close_ids(tokenizer),
-    **config.sampler,
-    **options,
-  )
-
-
-def make_collector(
-  config: ml_collections.ConfigDict,
-  tokenizer: tokenization.Tokenizer,
-  grader: Grader,
-  section: str,
-  sampler: Sampler,
-) -> rollout.Collector:
-  """What `config[section]` asks of a sampler, with the grader behind it."""
-  phase = config[section]
-  budget = phase.thinking_budget
-  return rollout.Collector(
-    tokenizer=tokenizer,
-    sampler=sampler.part(samples=phase.samples, max_tokens=phase.max_tokens),
-    grader=grader,
-    max_prompt_tokens=config.data.max_prompt_tokens,
-    instruction=config.data.instruction,
-    thinking_budget=budget if budget else closing.ENDLESS,
-  )
-
-
 def split_monitor(
   config: ml_collections.ConfigDict,
   recipe: recipe_lib.Recipe,
@@ -367,28 +275,6 @@ def split_monitor(
     )
   monitor = [problems[i] for i in range(rest, len(problems))]
   return dataclasses.replace(problems, length=rest), monitor
-
-
-def make_stream(
-  config: ml_collections.ConfigDict,
-  recipe: recipe_lib.Recipe,
-  problems: Sequence[Problem],
-) -> pipeline.ProblemStream:
-  """The problems, in the proportions of the curriculum."""
-  if config.data.pass_rates is None:
-    if recipe.curriculum.func is not curricula.uniform:
-      raise errors.UserError(
-        'objective.curriculum goes by pass rates and data.pass_rates is not '
-        'set; give the summary.json of an `lrm eval` on these problems'
-      )
-    return pipeline.ProblemStream(problems, seed=config.seed)
-  rates = pass_rates.load(assets.resolve_file(config.data.pass_rates))
-  return pipeline.ProblemStream(
-    problems,
-    seed=config.seed,
-    chance=pass_rates.chance(rates, recipe.curriculum, problems),
-    curriculum=rates.fingerprint,
-  )
 
 
 def set_state(experiment: Experiment, state: TrainState) -> None:

@@ -120,13 +120,19 @@ def select(
   record_pass_rate(experiment, float(keep.any(1).mean()))
   order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
   chosen = jax.tree.map(lambda x: x[order], rollouts)
+  told = experiment.curriculum.verified(
+    experiment.memory, problems, rollouts, judged
+  )
   problems = [problems[i] for i in order]
   stats = sampling_stats(sampled, reward, keep, judged, cap)
   stats['model_flops_sample'] = flops.decode(
     experiment.model, sampled.prompt_length, sampled.length
   )
-  stats |= numbers
-  stats['revised'] = float((rollouts.removed > 0).mean())
+  if 'probe_tokens' in numbers:
+    stats['model_flops_sample'] += numbers.pop('probe_flops')
+    stats['sampled_tokens'] += numbers['probe_tokens']
+  stats |= numbers | told
+  stats['revised'] = scores.mean(rollouts.removed[rollouts.there] > 0)
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(
     problems,
@@ -162,14 +168,15 @@ def shape(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Reward, keep and judged, all `[B, G]`; the memory moves on.
 
-  What is not verified is not kept, and the recipe does not see it: see
-  `unverified.py`.
+  What is not verified, or not there, is not kept, and the recipe does not see
+  it: see `unverified.py`.
   """
-  judged = rollouts.verified
-  if experiment.config.train.keep_unverified:
-    judged = np.ones_like(judged)
-  else:
-    problems, rollouts = unverified.shown(problems, rollouts)
+  judged = rollouts.there
+  if not experiment.config.train.keep_unverified:
+    judged = judged & rollouts.verified
+  problems, rollouts = unverified.shown(
+    problems, dataclasses.replace(rollouts, verified=judged)
+  )
   ids = [problem.id for problem in problems]
   reward, keep, memory = jax.device_get(
     experiment.programs.shape(rollouts, experiment.memory.take(ids))
@@ -234,12 +241,13 @@ def sampling_stats(
     'thinking_tokens',
     'truncated',
   )
+  there = rollouts.there
   hits = {
-    f'guard_{name}': float(values.mean())
+    f'guard_{name}': scores.mean(values[there])
     for name, values in rollouts.guards.items()
   }
   measures = {
-    f'measure_{name}': float(values.mean())
+    f'measure_{name}': float(values[there].mean())
     for name, values in rollouts.measures.items()
   }
   return {name: summary[name] for name in names} | {
@@ -248,7 +256,7 @@ def sampling_stats(
     'sampled_tokens': int(rollouts.length.sum()),
     'sampled_groups': len(keep),
     'kept_groups': int(keep.any(1).sum()),
-    'unverified': float((~rollouts.verified).mean()),
+    'unverified': scores.mean(~rollouts.verified[there]),
     **measures,
     **hits,
   }

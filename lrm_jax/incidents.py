@@ -183,7 +183,9 @@ def sample_rows(
   rows = records.step_rows(experiment.tokenizer, batch, advantage, step)
   mask = batch.rollouts.mask > 0
   found = []
-  for row, (b, g) in zip(rows, np.ndindex(batch.keep.shape), strict=True):
+  # A row each of what is there.
+  at = np.argwhere(batch.rollouts.there)
+  for row, (b, g) in zip(rows, at, strict=True):
     if b % count not in parts:
       continue
     values = {
@@ -193,7 +195,7 @@ def sample_rows(
     }
     bad = [n for n, x in values.items() if not np.isfinite(x).all()]
     row |= {
-      'mini_batch': b % count,
+      'mini_batch': int(b % count),
       'kept': bool(batch.keep[b, g]),
       'not_finite': bad,
     }

@@ -6,6 +6,8 @@ from lrm_jax.errors import UserError
 
 # Whose log-probabilities ratios are taken against.
 OLD_LOGP = ('sampler', 'trainer')
+# Curricula that compute with the policy as they draw.
+_LOOKING = ('gvm', 'pcl')
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -17,6 +19,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_partial(config.train)
   _check_ahead(config.train)
   _check_old_logp(config)
+  name = config.objective.curriculum.name
+  if config.train.sampler_devices and name in _LOOKING:
+    raise UserError(
+      f'train.sampler_devices={config.train.sampler_devices} with objective.'
+      f'curriculum.name={name!r}: it looks at the policy with the devices that '
+      'train; set it to 0, or choose another curriculum'
+    )
 
 
 def _check_partial(sizes: ml_collections.ConfigDict) -> None:

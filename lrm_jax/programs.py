@@ -11,7 +11,9 @@ import optax
 from jax.sharding import Mesh
 
 from lrm_jax import ahead, masking, train_step
+from lrm_jax import mesh as mesh_lib
 from lrm_jax import policy as policy_lib
+from lrm_jax.models import output_head, transformer
 from lrm_jax.models.config import ModelConfig
 from lrm_jax.objectives import advantages, demonstrations, revisions
 from lrm_jax.objectives import targets as target_parts
@@ -24,6 +26,8 @@ class Programs:
   """The jitted functions of one step, in the order of their use.
 
   Attributes:
+    features: `params, prompt_ids, prompt_length -> [N, D]`.
+    gradients: `params, ids, segment_ids, trained [R, S] -> [R]`.
     target: `key, hashes [B], cap -> [B]`.
     revision: `rollouts -> start, stop`, both `[B, G]`.
     observe: `rollouts, memory -> memory`, of the monitor's samples.
@@ -37,6 +41,8 @@ class Programs:
     combine: `trained, frozen -> params`, the policy of a state.
   """
 
+  features: Callable[..., Any]
+  gradients: Callable[..., Any]
   target: Callable[..., Any]
   revision: Callable[..., Any]
   observe: Callable[..., Any]
@@ -62,6 +68,10 @@ def make_programs(
 ) -> Programs:
   """The programs of a model and a recipe; see `train_step.make_update`."""
   return Programs(
+    features=make_features(config, mesh),
+    gradients=make_gradients(
+      config, temperature=temperature, chunk=chunk, mesh=mesh
+    ),
     target=make_target(recipe),
     revision=make_revision(recipe),
     observe=jax.jit(recipe.observe),
@@ -86,6 +96,85 @@ def make_programs(
     ),
     combine=combine,
   )
+
+
+def make_features(
+  config: ModelConfig, mesh: Mesh | None = None
+) -> Callable[..., Array]:
+  """`features(params, prompt_ids [N, P], prompt_length [N]) -> [N, D]`.
+
+  The final hidden state at the last token of each prompt, scaled to length 1;
+  float32.
+  """
+
+  def features(params: Any, prompt_ids: Array, prompt_length: Array):
+    count, width = prompt_ids.shape
+    at = jnp.broadcast_to(jnp.arange(width), (count, width))
+    segments = (at < prompt_length[:, None]).astype(jnp.int32)
+    hidden, _ = transformer.apply(config, params, prompt_ids, at, segments)
+    last = hidden[jnp.arange(count), prompt_length - 1].astype(jnp.float32)
+    norm = jnp.linalg.norm(last, axis=-1, keepdims=True)
+    return mesh_lib.constrain(last / jnp.maximum(norm, 1e-30), None, None)
+
+  return jax.jit(mesh_lib.divided(mesh, features))
+
+
+def make_gradients(
+  config: ModelConfig,
+  *,
+  temperature: float,
+  chunk: int,
+  mesh: Mesh | None = None,
+) -> Callable[..., Array]:
+  """`gradients(params, ids, segment_ids, trained) -> norms [R]`.
+
+  One sequence a row. The L2 norm of the gradient of `-sum_t trained_t logp_t`
+  with respect to the matrix of input embeddings, of each row alone; `trained_t`
+  belongs to the token behind place t. Where embeddings are tied, the matrix is
+  the output head as well; this is its gradient as input only.
+
+  Every place has its embedding as a parameter of its own, so one backward pass
+  does for all rows; then those of the same token are summed.
+  """
+
+  def gradients(params: Any, ids: Array, segment_ids: Array, trained: Array):
+    rows, width = ids.shape
+    own = dataclasses.replace(
+      config, vocab_size=ids.size, used_vocab=0, tie_embeddings=True
+    )
+    places = jnp.arange(ids.size, dtype=jnp.int32).reshape(ids.shape)
+    at = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), ids.shape)
+
+    def loss(table: Array):
+      inputs = params | {'embedding': table}
+      hidden, _ = transformer.apply(own, inputs, places, at, segment_ids)
+      logp, _ = output_head.token_logp(
+        config,
+        params,
+        hidden,
+        jnp.roll(ids, -1, axis=-1),
+        temperature=temperature,
+        chunk=chunk,
+      )
+      return -jnp.sum(jnp.where(trained, logp, 0.0))
+
+    table = params['embedding'][ids.reshape(-1)]
+    slopes = jax.grad(loss)(table).astype(jnp.float32)
+    norms = jax.vmap(_norm_by_token)(slopes.reshape(rows, width, -1), ids)
+    return mesh_lib.constrain(norms, None)
+
+  return jax.jit(mesh_lib.divided(mesh, gradients))
+
+
+def _norm_by_token(slopes: Array, ids: Array) -> Array:
+  """The norm of slopes `[S, D]`, those of equal ids `[S]` summed first."""
+  order = jnp.argsort(ids)
+  ranked = ids[order]
+  is_new = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] != ranked[:-1]])
+  sums = jax.ops.segment_sum(
+    slopes[order], jnp.cumsum(is_new), num_segments=len(ids)
+  )
+  return jnp.sqrt(jnp.sum(jnp.square(sums)))
 
 
 def make_target(recipe: Recipe) -> Callable[..., Array]:

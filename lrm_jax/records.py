@@ -52,7 +52,8 @@ def step_rows(
   rows = response_rows(tokenizer, batch.problems, batch.rollouts)
   lengths = np.maximum(batch.rollouts.length, 1)
   means = advantage.sum(-1) / lengths * batch.keep
-  for row, at in zip(rows, np.ndindex(batch.keep.shape), strict=True):
+  there = [tuple(at) for at in np.argwhere(batch.rollouts.there)]
+  for row, at in zip(rows, there, strict=True):
     row |= {
       'step': step,
       'removed': int(batch.rollouts.removed[at]),
@@ -77,7 +78,8 @@ def response_rows(
   rows = []
   for b, problem in enumerate(problems):
     prompt = rollouts.prompt_ids[b, : rollouts.prompt_length[b]].tolist()
-    for g, length in enumerate(rollouts.length[b]):
+    for g in np.flatnonzero(rollouts.there[b]).tolist():
+      length = rollouts.length[b, g]
       row = sample_row(
         tokenizer,
         prompt,

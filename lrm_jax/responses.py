@@ -14,8 +14,22 @@ def is_over(samples: Samples | Rollouts, cap: np.ndarray) -> np.ndarray:
 
 
 def is_graded(rollouts: Rollouts) -> np.ndarray:
-  """`[B, G]` bool: over, and not since just now."""
-  return is_over(rollouts, rollouts.cap) & (rollouts.length > 0)
+  """`[B, G]` bool: over, and not since just now; or not there at all."""
+  is_begun = rollouts.length > 0
+  return is_over(rollouts, rollouts.cap) & (is_begun | ~rollouts.there)
+
+
+def first(rollouts: Rollouts, count: int | np.ndarray) -> Rollouts:
+  """Only so many responses to each problem are there; see `Rollouts.there`.
+
+  Args:
+    rollouts: from `Collector.begin`.
+    count: at most G, one number or `[B]`.
+  """
+  wanted = np.arange(rollouts.length.shape[1]) < np.reshape(count, (-1, 1))
+  return dataclasses.replace(
+    rollouts, truncated=np.broadcast_to(wanted, rollouts.length.shape).copy()
+  )
 
 
 def told(samples: Samples) -> dict[str, np.ndarray]:

@@ -125,14 +125,7 @@ class Collector:
   ) -> Rollouts:
     """Responses without a token to B problems; see `collect`."""
     numbers = lambda x: np.broadcast_to(np.asarray(x, np.int32), len(problems))
-    states_target = prompts.states_target(self.instruction)
-    ids, length = pipeline.encode_problems(
-      self.tokenizer,
-      problems,
-      self.max_prompt_tokens,
-      self.instruction,
-      numbers(target) if states_target else None,
-    )
+    ids, length = self.encode(problems, numbers(target))
     shape = len(problems), self.sampler.samples
     none = lambda: np.zeros(shape, np.int32)
     return Rollouts(
@@ -150,6 +143,18 @@ class Collector:
       problem_index=first_rows(problems),
       measures={name: np.zeros(shape, np.float32) for name in self.measures},
       guards={name: np.zeros(shape, bool) for name in guards.GUARDS},
+    )
+
+  def encode(
+    self, problems: Sequence[Problem], target: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts that ask for `target` `[B]`; see `encode_problems`."""
+    return pipeline.encode_problems(
+      self.tokenizer,
+      problems,
+      self.max_prompt_tokens,
+      self.instruction,
+      target if prompts.states_target(self.instruction) else None,
     )
 
   @contextlib.contextmanager

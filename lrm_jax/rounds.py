@@ -6,13 +6,16 @@ the next step.
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from lrm_jax import flights, flops, phases, rng
+from lrm_jax import flights, flops, phases, responses, rng, sharding
 from lrm_jax.collection import Collection
 from lrm_jax.experiment import Experiment
 from lrm_jax.flights import Flight
@@ -39,7 +42,8 @@ class Rounds:
     self._experiment, self._collection = experiment, collection
     self._cap, self._step = cap, step
     self._count = problems_to_draw(experiment)
-    self._begun: list[tuple[dict, list[Problem]]] = []
+    self._begun: list[tuple[dict, list[Problem], int]] = []
+    self._probed: list[Rollouts] = []
 
   def take(self, number: int) -> tuple[list[Problem], Rollouts]:
     """Problems and graded responses of a round."""
@@ -47,8 +51,8 @@ class Rounds:
     last = min(number + config.rounds_ahead, config.max_rounds - 1)
     while len(self._begun) <= last:
       self._begin()
-    _, drawn = self._begun[number]
-    return drawn, self._collection.take(number)
+    _, drawn, asked = self._begun[number]
+    return drawn, self._collection.take(asked)
 
   def close(self, used: int) -> dict[str, float]:
     """Problems of the rounds from `used` on return to the stream.
@@ -58,23 +62,52 @@ class Rounds:
     """
     if used < len(self._begun):
       self._experiment.stream.set_state(self._begun[used][0])
-    return {}
+    if not self._probed:
+      return {}
+    return {
+      'probe_tokens': sum(int(probed.length.sum()) for probed in self._probed),
+      'probe_flops': sum(
+        flops.decode(
+          self._experiment.model, probed.prompt_length, probed.length
+        )
+        for probed in self._probed
+      ),
+    }
 
   def _begin(self) -> None:
     experiment, number = self._experiment, len(self._begun)
     before = experiment.stream.get_state()
     with phases.phase('choose'):
-      drawn = experiment.stream.take(self._count)
+      drawn = draw(experiment, self._count, self._cap, self._step)
       begun = experiment.collector.begin(
         drawn, **how(experiment, drawn, self._cap, self._step)
       )
-    self._collection.add(
+    if experiment.curriculum.probes:
+      begun = self._allot(drawn, begun)
+    asked = self._collection.add(
       drawn,
       begun,
       key=key(experiment, self._step, number),
       temperature=experiment.config.train.temperature,
     )
-    self._begun.append((before, drawn))
+    self._begun.append((before, drawn, asked))
+
+  def _allot(self, drawn: list[Problem], begun: Rollouts) -> Rollouts:
+    """Probes first; then so many responses as the curriculum wants."""
+    experiment = self._experiment
+    stream = rng.stream(experiment.config.seed, 'probe', self._step)
+    asked = self._collection.add(
+      drawn,
+      responses.first(begun, experiment.curriculum.probes),
+      key=rng.fold_in(stream, len(self._begun)),
+      temperature=experiment.config.train.temperature,
+    )
+    probed = self._collection.take(asked)
+    self._probed.append(probed)
+    with phases.phase('choose'):
+      norms = gradients(experiment, probed)
+      count = experiment.curriculum.allot(probed, norms)
+    return responses.first(begun, count)
 
 
 class PartialRounds:
@@ -141,7 +174,7 @@ class PartialRounds:
     missing = most - sum(len(flight.problems) for flight in self._flights)
     if missing > 0:
       with phases.phase('choose'):
-        drawn = experiment.stream.take(missing)
+        drawn = draw(experiment, missing, self._cap, self._step)
         begun = experiment.collector.begin(
           drawn, **how(experiment, drawn, self._cap, self._step)
         )
@@ -190,6 +223,83 @@ def begin(
   return kind(experiment, collection, cap, step)
 
 
+def draw(
+  experiment: Experiment, count: int, cap: int, step: int
+) -> list[Problem]:
+  """The next problems, as the curriculum wants them."""
+  return experiment.curriculum.draw(
+    experiment.stream,
+    experiment.memory,
+    count,
+    step=step,
+    features=functools.partial(features, experiment, cap, step),
+  )
+
+
+def features(
+  experiment: Experiment, cap: int, step: int, problems: Sequence[Problem]
+) -> np.ndarray:
+  """What the policy makes of prompts, `[N, D]`; see `make_features`.
+
+  As many at a time as a micro-batch has rows: there is one shape.
+  """
+  target = how(experiment, problems, cap, step)['target']
+  ids, length = experiment.collector.encode(problems, target)
+  count, rows = len(problems), experiment.config.train.rows
+  # A prompt of nothing would have no last token.
+  ids = np.pad(ids, ((0, -count % rows), (0, 0)))
+  length = np.pad(length, (0, -count % rows), constant_values=1)
+  parts = [
+    jax.device_get(
+      experiment.programs.features(
+        experiment.params,
+        *sharding.put(
+          (ids[at : at + rows], length[at : at + rows]),
+          experiment.mesh,
+          PartitionSpec(),
+        ),
+      )
+    )
+    for at in range(0, count, rows)
+  ]
+  return np.concatenate(parts)[:count]
+
+
+def gradients(experiment: Experiment, rollouts: Rollouts) -> np.ndarray:
+  """Norms of gradients `[B, G]`; see `make_gradients`.
+
+  Of right responses; 0 for the others. As many at a time as a micro-batch has
+  rows: there is one shape.
+  """
+  # Sizes that a mesh can divide; a row has room for prompt and response.
+  sizes = experiment.config.train
+  rows, width = sizes.rows, sizes.row_length
+  norms = np.zeros(rollouts.length.shape, np.float32)
+  right = np.argwhere(rollouts.right & rollouts.there)
+  for start in range(0, len(right), rows):
+    part = right[start : start + rows]
+    ids, segments = (np.zeros((rows, width), np.int32) for _ in range(2))
+    trained = np.zeros((rows, width), bool)
+    for row, (b, g) in enumerate(part):
+      prompt, response = rollouts.prompt_length[b], rollouts.length[b, g]
+      end = prompt + response
+      ids[row, :prompt] = rollouts.prompt_ids[b, :prompt]
+      ids[row, prompt:end] = rollouts.response_ids[b, g, :response]
+      segments[row, :end] = 1
+      # A place is trained on what stands behind it.
+      trained[row, prompt - 1 : end - 1] = ~rollouts.forced[b, g, :response]
+    found = jax.device_get(
+      experiment.programs.gradients(
+        experiment.params,
+        *sharding.put(
+          (ids, segments, trained), experiment.mesh, PartitionSpec()
+        ),
+      )
+    )
+    norms[tuple(part.T)] = found[: len(part)]
+  return norms
+
+
 def problems_to_draw(experiment: Experiment) -> int:
   """Problems of one sampling round.
 
@@ -215,7 +325,7 @@ def key(experiment: Experiment, step: int, number: int) -> jax.Array:
 
 
 def how(
-  experiment: Experiment, problems: list[Problem], cap: int, step: int
+  experiment: Experiment, problems: Sequence[Problem], cap: int, step: int
 ) -> dict[str, Any]:
   """How the problems of a step are sampled; see `Collector.begin`."""
   hashes = rng.name_hashes([problem.id for problem in problems])

@@ -107,6 +107,16 @@ class Rollouts:
     return inside.astype(np.float32)
 
   @property
+  def there(self) -> Array:
+    """`[B, G]` bool; False for what was never asked for.
+
+    Where problems have different numbers of responses, the others of their G
+    are over without a token: they ended before they began. They are in no mean,
+    reward, memory or file, and are not trained on.
+    """
+    return (self.length > 0) | self.truncated
+
+  @property
   def right(self) -> Array:
     """`[B, G]` bool: the verdict."""
     return self.correct > 0

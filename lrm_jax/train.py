@@ -200,6 +200,8 @@ def take_step(
     batch, credit = updating.credit(
       experiment, updating.score(experiment, batch)
     )
+  with phases.phase('choose'):
+    updating.tell_curriculum(experiment, batch, credit)
   with phases.phase('update'):
     sampling = lookahead.copy(experiment, step)
     device_numbers = updating.update(experiment, batch, credit)

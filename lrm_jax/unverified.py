@@ -9,6 +9,9 @@ another response of the group in its place, and for a group in which none has a
 verdict another group of the batch, as if that problem had been drawn twice.
 Where the whole batch has none, the recipe remembers nothing of it.
 
+What is not there at all (`Rollouts.there`) is treated likewise: `gathering.py`
+calls it unverified before it comes here.
+
 A policy could learn answers that the verifier dies of, to be left out instead
 of being wrong. The metric `unverified` would show it; `train.keep_unverified`
 makes such responses wrong ones, as evaluations always count them.

@@ -139,6 +139,24 @@ def credit(experiment: Experiment, batch: Batch) -> tuple[Batch, Credit]:
   return batch, Credit(old_logp, advantages, mask, recorded, numbers)
 
 
+def tell_curriculum(
+  experiment: Experiment, batch: Batch, credit: Credit
+) -> None:
+  """Shows the curriculum what a step trains on; its memory may move on.
+
+  What was given, not sampled, and what has no verdict is not shown.
+  """
+  shown = batch.keep & batch.judged
+  if batch.demonstrated is not None:
+    shown = shown & (batch.demonstrated == 0)[:, None]
+  experiment.curriculum.credited(
+    experiment.memory,
+    batch.problems,
+    batch.rollouts.mask * shown[..., None],
+    credit.recorded,
+  )
+
+
 def update(
   experiment: Experiment, batch: Batch, credit: Credit
 ) -> list[dict[str, jax.Array]]:

@@ -73,6 +73,54 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     # A curriculum without pass rates.
     ('frugal', {'data.pass_rates': 'none'}, ('curriculum', 'data.pass_rates')),
     ('frugal', {'data.pass_rates': 'gone.json'}, ('gone.json', 'no such file')),
+    # And others that do not go with the data or the rest.
+    (
+      'levels',
+      {'data.train': 'chain_arithmetic:train:3-4'},
+      ('first = 2.0', 'begin at 3'),
+    ),
+    ('levels', {'objective.curriculum.steps': 0}, ('steps = 0',)),
+    (
+      'dump',
+      {'data.train': 'chain_arithmetic:train:3'},
+      ('dump:', 'have 1 level'),
+    ),
+    ('dump', {'objective.curriculum.by': 'domain'}, ('have 1 domain',)),
+    ('dump', {'objective.curriculum.by': 'size'}, ("by = 'size'", 'domain')),
+    (
+      'dump',
+      {'objective.selection.name': 'dynamic_sampling'},
+      ("selection = 'dynamic_sampling'", 'dump', 'all_groups'),
+    ),
+    (
+      'dump',
+      {'data.pass_rates': 'tiny_lrm/pass_rates.json'},
+      ('data.pass_rates', "'dump' reads none"),
+    ),
+    ('pcl', {'objective.curriculum.factor': 0}, ('factor = 0',)),
+    (
+      'pcl',
+      {'train.partial_tokens': 8, 'train.in_flight': 64},
+      ('train.partial_tokens=8', "'pcl'", 'set it to 0'),
+    ),
+    ('gvm', {'objective.curriculum.probes': 17}, ('probes = 17', '16')),
+    ('gvm', {'objective.curriculum.samples': 0}, ('samples = 0',)),
+    ('gvm', {'objective.curriculum.beta': 0.5}, ('beta = 0.5',)),
+    (
+      'gvm',
+      {'train.max_rounds': 2},
+      ('train.max_rounds=2', "'gvm'", 'one round; set it to 1'),
+    ),
+    (
+      'gvm',
+      {'train.partial_tokens': 8, 'train.in_flight': 64},
+      ('train.partial_tokens=8', "'gvm'", 'set it to 0'),
+    ),
+    (
+      'gvm',
+      {'objective.revision.name': 'compress_thinking'},
+      ("revision = 'compress_thinking'", 'gvm', 'unrevised'),
+    ),
     # Numbers that only show once a part is called.
     (
       'l1',

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from lrm_jax import demonstrating, experiment, gathering, updating
+from lrm_jax import checks, demonstrating, experiment, gathering, updating
 from lrm_jax.data import demonstrated
 from lrm_jax.errors import UserError
+from lrm_jax.objectives import recipe
 from lrm_jax.rewards.math_answer import grade_exact
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Problem
@@ -87,6 +88,31 @@ def test_one_without_the_other(changes):
   assert str(error.value).endswith(
     ': one is nothing without the other; give both or neither'
   )
+
+
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    (
+      'hpt',
+      'objective.demonstration with train.truncation: nobody knows what would '
+      "have been kept beside a given response; set it to 'undemonstrated', or "
+      'the rules off',
+    ),
+    (
+      'gvm',
+      "objective.curriculum.name='gvm' with train.truncation: its gradients "
+      'are of the whole law, not of the one that is sampled; choose another '
+      'curriculum, or set the rules off',
+    ),
+  ],
+)
+def test_what_does_not_go_with_truncation(name, message):
+  config = methods_test.load(name)
+  config.train.truncation.top_k = 5
+  with pytest.raises(UserError) as error:
+    checks.check_truncation(config, recipe.build(config))
+  assert str(error.value) == message
 
 
 # --- Files ---

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lrm_jax import configuration, experiment, resuming
+from lrm_jax import collecting, configuration, experiment, resuming
 from lrm_jax.checkpoints import huggingface
 from lrm_jax.errors import UserError
 from lrm_jax.models.rope import Rope
@@ -70,7 +70,7 @@ def collectors(**changes):
   with config.unlocked():
     config.update_from_flattened_dict(changes)
   model, _, tokenizer = experiment.load_model(config)
-  return config, *experiment.make_collectors(config, model, tokenizer, None)
+  return config, *collecting.make_collectors(config, model, tokenizer, None)
 
 
 def test_training_and_evaluation_share_a_sampler():

@@ -20,7 +20,14 @@ from lrm_jax import (
 )
 from lrm_jax.errors import UserError
 from lrm_jax.rewards.pool import Grader
-from tests import bits, eight_devices, incidents_test, rounds_test, train_test
+from tests import (
+  bits,
+  eight_devices,
+  incidents_test,
+  methods_test,
+  rounds_test,
+  train_test,
+)
 
 AHEAD = {'train__batches_ahead': 1, 'train__rollouts_every': 0}
 # Weighed by what the policy before the update says.
@@ -215,6 +222,20 @@ def test_settings_that_cannot_be(grader, changes, message):
   with pytest.raises(UserError) as error:
     rounds_test.build(grader, **changes)
   assert str(error.value) == message
+
+
+@pytest.mark.parametrize('name', ['gvm', 'pcl'])
+def test_curricula_that_look_at_the_policy(name):
+  config = methods_test.load(name)
+  with config.unlocked():
+    config.train.sampler_devices = config.train.batches_ahead = 1
+  with pytest.raises(UserError) as error:
+    off_policy.check(config)
+  assert str(error.value) == (
+    f"train.sampler_devices=1 with objective.curriculum.name='{name}': it "
+    'looks at the policy with the devices that train; set it to 0, or choose '
+    'another curriculum'
+  )
 
 
 def test_devices_for_the_sampler_that_would_wait():

@@ -20,7 +20,6 @@ from lrm_jax import (
 from lrm_jax.checkpoints.state import RunCheckpoints
 from lrm_jax.objectives import recipe as recipes
 from lrm_jax.objectives import tables
-from lrm_jax.objectives.memory import MemoryStore
 from lrm_jax.rewards.pool import Grader
 from tests import bits, methods_table
 from tests.objectives import reference
@@ -34,7 +33,8 @@ METHODS = methods_table.methods()
 # credit by entropies or in two parts, or demonstrates.
 EVERY_TIME = (
   *('adaptive_penalty', 'hapo', 'laser_d', 'dot', 'lc_r1', 'tldr', 'l1'),
-  *('da_dler', 'siri', 'drpo', 'gtpo', 'copo', 'hpt'),
+  *('da_dler', 'siri', 'drpo', 'gtpo', 'copo', 'hpt', 'levels', 'dump'),
+  *('pcl', 'gvm'),
 )
 # Small enough for a test, and long enough for every memory to change.
 SIZES = {
@@ -59,6 +59,12 @@ OTHER_SIZES = {
   # Four samples have no outlier of three deviations.
   'dot': {'objective.revision.deviations': 0.5, 'objective.revision.margin': 2},
   'dr_grpo': {'objective.aggregate.length': 48},
+  # Two levels, the harder one from the eleventh step on.
+  'levels': {
+    'objective.curriculum.last': 3.0,
+    'objective.curriculum.steps': 10,
+  },
+  'gvm': {'objective.curriculum.probes': 2, 'objective.curriculum.samples': 2},
   'hapo': {'data.train_problems': 12},
   # More than the first capacity of the tables.
   'hapo_linear': {'data.train_problems': 70},
@@ -141,7 +147,7 @@ def test_twenty_steps_and_an_exact_resume(name, grader, tmp_path):
   memory, ids = whole.memory.get_state()
   bits.assert_same(resumed.memory.get_state()[0], memory)
   if memory:
-    untouched = MemoryStore(whole.recipe.start_memory()).like(len(ids))
+    untouched = whole.memory.like(len(ids))
     with pytest.raises(AssertionError):
       bits.assert_same(memory, untouched)
   assert resumed.memory.get_state()[1] == ids

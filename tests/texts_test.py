@@ -15,6 +15,7 @@ import pytest
 from lrm_jax import (
   assets,
   checks,
+  choosing,
   configuration,
   distributed,
   experiment,
@@ -186,7 +187,7 @@ def monitored(**changes):
 
 def without_rates():
   config = load('frugal', data__pass_rates='none')
-  experiment.make_stream(config, recipes.build(config), [None])
+  choosing.make_stream(config, recipes.build(config), [None])
 
 
 def offloaded(method='grpo', **changes):

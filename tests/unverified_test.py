@@ -253,6 +253,7 @@ def _experiment(keep_unverified):
         """Likewise."""
 
   Experiment.memory = _Memories()
+  Experiment.sampler_mesh = None
   Experiment.programs.shape = staticmethod(shape)
   Experiment.config.train.keep_unverified = keep_unverified
   return Experiment

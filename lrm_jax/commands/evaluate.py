@@ -2,6 +2,8 @@
 
   WORKDIR/rollouts.jsonl.gz   one row per sample: those of `lrm sample`, with
                               correct and answer (the gold one)
+  WORKDIR/pass_rates.jsonl    id, pass_rate and samples of each problem, as a
+                              curriculum reads them (`data.pass_rates`)
   WORKDIR/summary.json        the numbers of the table, stable keys
 
 Means run over all problems * n samples; every length is in tokens.
@@ -49,8 +51,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   text(
     'workdir',
     None,
-    'Folder, or gs://BUCKET/FOLDER, for rollouts.jsonl.gz and summary.json; '
-    'those of an earlier evaluation are replaced.',
+    'Folder, or gs://BUCKET/FOLDER, for rollouts.jsonl.gz, pass_rates.jsonl '
+    'and summary.json; those of an earlier evaluation are replaced.',
     flag_values,
   )
   flags.DEFINE_integer(
@@ -119,15 +121,17 @@ def run(flag_values: flags.FlagValues) -> None:
     )
   seconds = time.monotonic() - started
   _write_rollouts(folder, model, problems, rollouts)
+  jsonl.write_rows(
+    folder / 'pass_rates.jsonl', scores.pass_rates(problems, rollouts)
+  )
   summary = _summarize(flag_values, problems, rollouts)
   # Grading counts: it is a part of what the evaluation takes.
   summary |= loading.speed(int(rollouts.length.sum()), seconds, watch.seconds)
   summary['seconds'] = time.monotonic() - begin
   workdir.write_summary(folder, summary)
   print(_describe(summary))
-  print(
-    f'{folder}: summary.json, rollouts.jsonl.gz ({summary["seconds"]:.0f} s)'
-  )
+  written = 'summary.json, pass_rates.jsonl, rollouts.jsonl.gz'
+  print(f'{folder}: {written} ({summary["seconds"]:.0f} s)')
 
 
 def _collector(

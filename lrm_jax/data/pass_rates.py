@@ -2,8 +2,9 @@
 
 A file of pass rates is one of
 
-  summary.json   of `lrm eval`: by level, from its `by_level`
-  a .jsonl       of `id` and `pass_rate`, one problem a line
+  pass_rates.jsonl   of `lrm eval`, or any .jsonl of `id` and `pass_rate`, one
+                     problem a line
+  summary.json       of `lrm eval`: by level, from its `by_level`
 """
 
 import dataclasses

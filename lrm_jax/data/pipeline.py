@@ -1,8 +1,9 @@
 """An endless, deterministic, resumable stream of problems, and its encoding.
 
 Order depends on (seed, length of the source, chances) alone: not on time,
-threads or hosts, nor on how many are taken at a time. Every host of a pod
-runs the same stream and takes its part of the batch afterwards.
+threads or hosts, nor, while chances stay, on how many are taken at a time.
+Every host of a pod runs the same stream and takes its part of the batch
+afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,13 +72,23 @@ class ProblemStream:
       dataset = dataset.shuffle(seed=int(hashed))
     self._problems = dataset.repeat()
 
-  def take(self, count: int) -> list[Problem]:
-    """The next `count` problems."""
+  def take(
+    self, count: int, chance: Callable[[Problem], float] | None = None
+  ) -> list[Problem]:
+    """The next `count` problems.
+
+    Args:
+      count: of them.
+      chance: for these alone, in place of that of the stream. A position that
+        is visited again, after `set_state`, has its random number again.
+    """
+    if chance is None:
+      chance = self._chance
     # The position moves only if all of them could be made.
     taken, position, last = [], self._position, self._position
     while len(taken) < count:
       problem = self._problems[position]
-      if self._is_taken(problem, position):
+      if self._is_taken(problem, position, chance):
         taken.append(problem)
         last = position
       position += 1
@@ -110,12 +121,17 @@ class ProblemStream:
         )
     self._position = state['position']
 
-  def _is_taken(self, problem: Problem, position: int) -> bool:
-    if self._chance is None:
+  def _is_taken(
+    self,
+    problem: Problem,
+    position: int,
+    chance: Callable[[Problem], float] | None,
+  ) -> bool:
+    if chance is None:
       return True
     # A number of this position alone, so that a resume draws it again.
     seed = (self._identity['seed'], position)
-    return np.random.default_rng(seed).random() < self._chance(problem)
+    return np.random.default_rng(seed).random() < chance(problem)
 
 
 def encode_problems(

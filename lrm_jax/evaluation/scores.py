@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from lrm_jax.structs import Problem, Rollouts
 
 
 def summarize(rollouts: Rollouts) -> dict[str, float]:
-  """The numbers of one evaluation; means run over all B * G samples.
+  """The numbers of one evaluation; means run over all samples that are there.
 
   Returns:
     accuracy (avg@G, in [0, 1]), response_tokens, thinking_tokens, truncated
@@ -17,13 +18,14 @@ def summarize(rollouts: Rollouts) -> dict[str, float]:
     correct responses; inf where none is), response_tokens_correct and
     response_tokens_wrong (nan where there is no such response).
   """
-  correct = rollouts.correct > 0
-  tokens = rollouts.length.astype(np.float64)
+  there = rollouts.there
+  correct = rollouts.correct[there] > 0
+  tokens = rollouts.length[there].astype(np.float64)
   return {
-    'accuracy': float(correct.mean()),
-    'response_tokens': float(tokens.mean()),
-    'thinking_tokens': float(rollouts.thinking_length.mean()),
-    'truncated': float(rollouts.truncated.mean()),
+    'accuracy': mean(correct),
+    'response_tokens': mean(tokens),
+    'thinking_tokens': mean(rollouts.thinking_length[there]),
+    'truncated': mean(rollouts.truncated[there]),
     'tokens_per_correct': tokens_per_correct(tokens, correct),
     'response_tokens_correct': mean(tokens[correct]),
     'response_tokens_wrong': mean(tokens[~correct]),
@@ -71,6 +73,22 @@ def by_level(
       }
     )
   return rows
+
+
+def pass_rates(
+  problems: Sequence[Problem], rollouts: Rollouts
+) -> list[dict[str, Any]]:
+  """One row per problem: id, pass_rate (the share of right responses), samples.
+
+  What `data.pass_rates` of a training run reads.
+  """
+  rates = (rollouts.correct > 0).mean(axis=1)
+  return [
+    {'id': problem.id, 'pass_rate': float(rate), 'samples': len(row)}
+    for problem, rate, row in zip(
+      problems, rates, rollouts.correct, strict=True
+    )
+  ]
 
 
 def mean(values: np.ndarray) -> float:

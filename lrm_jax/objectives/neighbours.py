@@ -14,6 +14,10 @@ _NEEDS = {
   ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
   ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
   ('shaping', 'tldr'): {'target': 'level_target'},
+  # Groups that taught nothing are what it learns from, too.
+  ('curriculum', 'dump'): {'selection': 'all_groups'},
+  # A revision compares the responses of a group, of which some are not there.
+  ('curriculum', 'gvm'): {'revision': 'unrevised'},
 }
 # Rewards that compare with what the prompt asked for.
 _TARGETED = ('l1_exact', 'l1_max', 'triangular')

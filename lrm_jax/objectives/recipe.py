@@ -6,7 +6,7 @@ function, bound once with `functools.partial`:
 
     budget       {'name': ..., keys}    f(step) -> cap
     target       {'name': ..., keys}    f(keys, cap) -> target
-    curriculum   {'name': ..., keys}    f(pass_rate) -> weight
+    curriculum   {'name': ..., keys}    see `choosing.py`
     measures     {name: {keys}, ...}    f(response) -> number
     revision     {'name': ..., keys}    f(rollouts) -> start, stop
     shaping      {name: {keys}, ...}    f(rollouts[, memory]) -> reward
@@ -96,7 +96,7 @@ class Recipe:
   Attributes:
     budget: `step -> cap`, an int32 scalar in response tokens.
     target: `keys [B], cap -> [B]` int32, what the prompts ask for.
-    curriculum: `pass_rate [N] -> weight [N]`.
+    curriculum: what it takes and gives depends on it, see `choosing.py`.
     measures: functions `response -> float`.
     revision: `rollouts -> (start, stop)`, both `[B, G]` int32.
     shaping: functions `rollouts[, memory] -> reward [B, G][, memory]`.

@@ -3,6 +3,7 @@
 from lrm_jax.objectives import (
   advantages,
   aggregate,
+  allocation,
   bonuses,
   budgets,
   conflicts,
@@ -11,6 +12,7 @@ from lrm_jax.objectives import (
   curricula,
   demonstrations,
   discriminative,
+  learned_curricula,
   losses,
   measures,
   oversampling,
@@ -38,7 +40,11 @@ TARGETS = {
   'uniform_target': targets.uniform_target,
 }
 CURRICULA = {
+  'dump': learned_curricula.dump,
   'easy_upweight': curricula.easy_upweight,
+  'gvm': allocation.gvm,
+  'levels': curricula.levels,
+  'pcl': learned_curricula.pcl,
   'uniform': curricula.uniform,
 }
 MEASURES = {

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lrm_jax import (
   assets,
   checks,
-  experiment,
+  collecting,
   offloading,
   optim,
   packing,
@@ -145,7 +145,7 @@ def _layout(
   """Of the sampler that `lrm train` would make."""
   # Neither the words of a tokenizer nor its ids change a shape.
   tokenizer = tokenization.load(assets.resolve('tiny_lrm'))
-  collector, _ = experiment.make_collectors(
+  collector, _ = collecting.make_collectors(
     config, model, tokenizer, grader=None, mesh=mesh
   )
   return collector.sampler.layout

@@ -2,16 +2,20 @@
 
 import gzip
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
-from lrm_jax import main
+from lrm_jax import choosing, configuration, main
 from lrm_jax.commands import loading
+from lrm_jax.data import sources
+from lrm_jax.objectives import recipe
 from lrm_jax.sampler.samples import untruncated
 from tests import bits, tiny
 from tests.sampler import fake
 
+ROOT = pathlib.Path(__file__).parents[2]
 PROBLEMS = [
   {
     'id': f'p{i}',
@@ -144,6 +148,29 @@ def test_table_and_summary_by_hand(capsys, tmp_path, data, fake):
   assert any(line.startswith('level n accuracy') for line in lines)
   assert any(line.startswith('2 4 50.0%') for line in lines)
   assert lines[-1].startswith(f'{tmp_path / "run"}: summary.json')
+
+
+def test_a_curriculum_reads_the_pass_rates(capsys, tmp_path, data, fake):
+  """From `lrm eval` to what a run draws."""
+  _evaluate(capsys, data, tmp_path / 'run')
+  path = tmp_path / 'run' / 'pass_rates.jsonl'
+  assert [json.loads(line) for line in path.read_text().splitlines()] == [
+    {'id': 'p0', 'pass_rate': 0.5, 'samples': 2},
+    {'id': 'p1', 'pass_rate': 0.0, 'samples': 2},
+    {'id': 'p2', 'pass_rate': 0.5, 'samples': 2},
+  ]
+  config = configuration.load(ROOT / 'configs' / 'tiny' / 'frugal.py')
+  with config.unlocked():
+    config.data.pass_rates = str(path)
+    config.objective.curriculum.lower = 0.5
+    config.objective.curriculum.factor = 4.0
+  stream = choosing.make_stream(
+    config, recipe.build(config), sources.load_problems(str(data))
+  )
+  drawn = [problem.id for problem in stream.take(900)]
+  # 4 : 1 : 4.
+  assert drawn.count('p1') == pytest.approx(100, abs=30)
+  assert drawn.count('p0') == pytest.approx(400, abs=60)
 
 
 def test_without_levels_and_without_a_correct_answer(capsys, tmp_path, fake):

@@ -20,6 +20,17 @@ def _rollouts(correct, length, thinking=None, truncated=None):
   )
 
 
+def test_pass_rates_by_hand():
+  problems = [Problem('a', '', ''), Problem('b', '', '')]
+  found = scores.pass_rates(
+    problems, _rollouts([[1, 0, 0, 0], [1, 1, 1, 1]], np.ones((2, 4)))
+  )
+  assert found == [
+    {'id': 'a', 'pass_rate': 0.25, 'samples': 4},
+    {'id': 'b', 'pass_rate': 1.0, 'samples': 4},
+  ]
+
+
 def test_summary_by_hand():
   summary = scores.summarize(
     _rollouts(

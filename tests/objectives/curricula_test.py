@@ -66,3 +66,53 @@ def test_degenerate(rates, weight):
 def test_refused(change, message):
   with pytest.raises(UserError, match=message):
     curricula.easy_upweight(np.array([0.5]), **KEYS | change)
+
+
+@pytest.mark.parametrize(
+  ('step', 'weight'),
+  [
+    # The limit is 2, 2 + 2 / 4, 2 + 2 * 3 / 4, 4 and 4.
+    (1, [1, 1, 1, 0, 0, 0]),
+    (2, [1, 1, 1, 0.5, 0, 0]),
+    (4, [1, 1, 1, 1, 0.5, 0]),
+    (5, [1, 1, 1, 1, 1, 0]),
+    (99, [1, 1, 1, 1, 1, 0]),
+  ],
+)
+def test_levels(step, weight):
+  found = curricula.levels(np.arange(6), step, first=2, last=4, steps=4)
+  assert found.dtype == np.float64
+  np.testing.assert_array_equal(found, weight)
+
+
+@pytest.mark.parametrize('step', [1, 7, 30, 31])
+def test_levels_equal_the_loops(step):
+  level = np.random.default_rng(0).integers(0, 9, 50)
+  keys = {'first': 1.5, 'last': 6.25, 'steps': 30}
+  np.testing.assert_allclose(
+    curricula.levels(level, step, **keys),
+    expected.levels(level, step, **keys),
+    rtol=0,
+    atol=1e-12,
+  )
+
+
+def test_levels_that_do_not_grow_are_a_limit():
+  found = curricula.levels(np.array([1, 2, 3]), 9, first=2, last=2, steps=1)
+  np.testing.assert_array_equal(found, [1, 1, 0])
+  empty = curricula.levels(np.array([]), 1, first=1, last=2, steps=1)
+  assert empty.shape == (0,)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'first': 0.0}, 'levels: first = 0.0, last = 3; give 1 <= first <= last'),
+    ({'first': 4}, 'levels: first = 4, last = 3; give 1 <= first <= last'),
+    ({'steps': 0}, 'levels: steps = 0; give at least 1'),
+  ],
+)
+def test_levels_refused(change, message):
+  keys = {'first': 2, 'last': 3, 'steps': 5} | change
+  with pytest.raises(UserError, match=message):
+    curricula.levels(np.array([1]), 1, **keys)

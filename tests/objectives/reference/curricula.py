@@ -17,3 +17,14 @@ def easy_upweight(pass_rate, lower, upper, factor):
     else:
       weights.append(factor if lower <= rate < upper else 1.0)
   return weights
+
+
+def levels(level, step, first, last, steps):
+  weights = []
+  for one in level:
+    if step > steps:
+      hardest = last
+    else:
+      hardest = first + (last - first) * (step - 1) / steps
+    weights.append(min(max(hardest + 1 - one, 0.0), 1.0))
+  return weights
