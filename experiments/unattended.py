@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for a start as a script
@@ -51,6 +52,15 @@ class Job:
       *(f'--config.{key}={value}' for key, value in changes),
       f'--workdir={runs / self.folder}',
     ]
+
+
+def of_folder(configs: pathlib.Path, seeds: Sequence[int]) -> list[Job]:
+  """Every config of a folder once, then with the other seeds."""
+  names = {path.stem for path in configs.glob('*.py')}
+  names = sorted(names - {'__init__', 'setting'})
+  return [
+    Job(name, seed, configs / f'{name}.py') for seed in seeds for name in names
+  ]
 
 
 def train(jobs: list[Job], runs: pathlib.Path) -> None:

@@ -1,0 +1,1 @@
+"""Ways to choose problems, for one objective; see experiments/curricula."""
