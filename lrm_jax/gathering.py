@@ -11,6 +11,7 @@ the memory has moved on, and groups are ranked among those of their round.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,28 @@ class Scored(NamedTuple):
   gap: float
 
 
+class Sampled(NamedTuple):
+  """All groups of a step, in the order of its rounds; N of them.
+
+  Attributes:
+    problems: N of them.
+    rollouts: their responses, revised; `problem_index` is of no use here.
+    reward: `[N, G]`, shaped in the round of each.
+    keep: `[N, G]` bool, what the selection says.
+    judged: `[N, G]` bool, see `Batch`.
+    rounds: `[N]` int, the round of each, from 0.
+    chosen: `[B]` int, which of them the batch has, in its order.
+  """
+
+  problems: list[Problem]
+  rollouts: Rollouts
+  reward: np.ndarray
+  keep: np.ndarray
+  judged: np.ndarray
+  rounds: np.ndarray
+  chosen: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
   """One step's B groups, and the numbers of everything that was sampled.
@@ -50,6 +73,7 @@ class Batch:
     judged: `[B, G]` bool; False where there is no verdict, and the reward is
       that of what stands in for the response: see `unverified.py`.
     stats: means over all samples of the step, the dropped ones included.
+    sampled: all groups of the step, those of the batch among them.
     scored: what the policy before the step says of the responses; None where
       nothing asks for it. See `updating.score`.
   """
@@ -60,6 +84,7 @@ class Batch:
   keep: np.ndarray
   judged: np.ndarray
   stats: dict[str, float]
+  sampled: Sampled
   scored: Scored | None = None
 
 
@@ -111,9 +136,10 @@ def select(
     lambda *x: np.concatenate(x), *parts
   )
   record_pass_rate(experiment, float(keep.any(1).mean()))
-  order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
-  chosen = jax.tree.map(lambda x: x[order], rollouts)
-  problems = [problems[i] for i in order]
+  order = choose(keep, config.problems)
+  rounds = np.repeat(np.arange(len(parts)), [len(p[2]) for p in parts])
+  everything = Sampled(problems, rollouts, reward, keep, judged, rounds, order)
+  problems, chosen = take(problems, rollouts, order)
   stats = sampling_stats(sampled, reward, keep, judged, cap)
   stats['model_flops_sample'] = flops.decode(
     experiment.model, sampled.prompt_length, sampled.length
@@ -123,14 +149,36 @@ def select(
   experiment.sampled_tokens += stats['sampled_tokens']
   return Batch(
     problems,
-    # Rows of the batch now, not of the round a group was sampled in.
-    dataclasses.replace(chosen, problem_index=rollout.first_rows(problems)),
+    chosen,
     reward[order],
     keep[order],
     judged[order],
     stats
     | experiment.collector.sampler.stats.numbers()
     | memory_stats(experiment),
+    everything,
+  )
+
+
+def choose(keep: np.ndarray, count: int) -> np.ndarray:
+  """Which groups a batch has, `[B]`: kept ones first, in their order.
+
+  Args:
+    keep: `[N, G]` of all rounds of a step.
+    count: B.
+  """
+  return np.argsort(~keep.any(1), kind='stable')[:count]
+
+
+def take(
+  problems: Sequence[Problem], rollouts: Rollouts, rows: np.ndarray
+) -> tuple[list[Problem], Rollouts]:
+  """Some groups, as a batch of their own."""
+  problems = [problems[i] for i in rows]
+  return problems, dataclasses.replace(
+    jax.tree.map(lambda x: x[rows], rollouts),
+    # Rows of the batch now, not of the round a group was sampled in.
+    problem_index=rollout.first_rows(problems),
   )
 
 

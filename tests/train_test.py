@@ -129,8 +129,20 @@ def test_rollouts_have_one_line_a_sample(finished):
   ]
   with gzip.open(folder / 'step_000002.jsonl.gz', 'rt') as file:
     rows = [json.loads(line) for line in file]
-  assert len(rows) == 8 * 4
+  trained = [row for row in rows if row['row'] is not None]
+  assert sorted(row['row'] for row in trained) == sorted([*range(8)] * 4)
+  # Whole rounds, those that were dropped included.
+  metrics_row = jsonl.read_rows(finished / 'metrics.jsonl')[1]
+  assert len(rows) == metrics_row['sampled_groups'] * 4 >= 8 * 4
+  rounds = [row['round'] for row in rows]
+  assert rounds == sorted(rounds) and rounds.count(0) == 8 * 4
+  assert sum(row['kept'] for row in rows) == 4 * min(
+    8, metrics_row['kept_groups']
+  )
   for row in rows:
+    if row['row'] is None:
+      assert row['advantage'] is None and not row['kept']
+      row['advantage'] = 0
     assert row['step'] == 2
     assert row['length'] == len(row['response_ids']) == len(row['logp'])
     assert row['reward'] in (0, 1)
