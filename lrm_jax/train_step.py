@@ -65,7 +65,7 @@ def make_score(
   now are, and where a recipe asks. 0 outside the mask.
   """
   forward = functools.partial(
-    _response_logp, config, temperature=temperature, chunk=chunk
+    response_logp, config, temperature=temperature, chunk=chunk
   )
 
   def score(
@@ -118,7 +118,7 @@ def make_update(
     `spikes.counted` says.
   """
   forward = functools.partial(
-    _response_logp, config, temperature=temperature, chunk=chunk
+    response_logp, config, temperature=temperature, chunk=chunk
   )
 
   def update(
@@ -263,9 +263,14 @@ def _means(sums: Metrics) -> Metrics:
 
 
 def _take_groups(tree: Any, groups: Array) -> Any:
-  """The groups of a micro-batch, `[Q, G, T]`; absent ones become zeros."""
-  is_there = (groups >= 0).astype(jnp.float32)[:, None, None]
-  return jax.tree.map(lambda x: x[jnp.maximum(groups, 0)] * is_there, tree)
+  """The groups of a micro-batch, `[Q, ...]`; absent ones become zeros."""
+  is_there = (groups >= 0).astype(jnp.float32)
+
+  def take(x: Array) -> Array:
+    shape = (-1, *[1] * (jnp.ndim(x) - 1))
+    return x[jnp.maximum(groups, 0)] * is_there.reshape(shape)
+
+  return jax.tree.map(take, tree)
 
 
 def _score(
@@ -311,7 +316,7 @@ def _routing(
   return jax.lax.stop_gradient(found)
 
 
-def _response_logp(
+def response_logp(
   config: ModelConfig,
   params: Any,
   rows: packing.Rows,
