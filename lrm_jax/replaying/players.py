@@ -101,14 +101,13 @@ def make(name: str, config: ml_collections.ConfigDict) -> Player:
     MemoryStore(recipe.start_memory()),
   )
   if recipe.revision.func is not revisions.unrevised:
-    player.note('its revision is not applied: responses count as stored')
+    player.note('a revision is not applied: responses count as stored')
   if recipe.observes:
     player.note(
-      'what it would learn from a monitor is missing: no samples of it are '
-      'stored'
+      'what a monitor would teach is missing: no samples of it are stored'
     )
   if recipe.target.func is not targets.no_target:
-    player.note('its targets are not set: those of the stored prompts count')
+    player.note('targets are not set: those of the stored prompts count')
   return player
 
 
@@ -221,7 +220,7 @@ def _note_caps(player: Player, step: Step) -> None:
     own[int(s)] != c for s, c in zip(rollouts.step, rollouts.cap, strict=True)
   ):
     player.note(
-      'its budget is another: caps and truncated responses are as stored'
+      'the budget is another: caps and truncated responses are as stored'
     )
 
 

@@ -61,7 +61,7 @@ class Session:
       if number != expected and any(
         part.memory is not None for part in player.recipe.shaping
       ):
-        player.note('steps are missing, and its memory knows nothing of them')
+        player.note('steps are missing, and the memory knows nothing of them')
 
   def _score(self, step: Step) -> Scored:
     everything = np.ones(step.kept.shape, bool)

@@ -212,7 +212,7 @@ class Pushed:
       'id': played.batch.problems[b].id,
       'sample': g,
       'position': t,
-      'token': tokenizer.decode(ids[t : t + 1]),
+      'token': _shown(tokenizer, ids[t]),
       'before': tokenizer.decode(ids[max(0, t - _BEFORE) : t]),
       'after': tokenizer.decode(ids[t + 1 : t + 1 + _AFTER]),
       'push': -float(gradient),
@@ -231,7 +231,7 @@ class Pushed:
       'pushed_ids': [
         {
           'id': token,
-          'token': tokenizer.decode([token]),
+          'token': _shown(tokenizer, token),
           'push': push,
           'share': abs(push) / self._size,
         }
@@ -239,3 +239,9 @@ class Pushed:
         if push
       ],
     }
+
+
+def _shown(tokenizer: Tokenizer, token: int) -> str:
+  """Its text; a number for one that has none, as the end of a sequence."""
+  text = tokenizer.decode([token])
+  return text if text else f'<{token}>'

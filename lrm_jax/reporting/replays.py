@@ -34,11 +34,11 @@ def describe(summary: Mapping[str, Any]) -> str:
     parts.append(tables.aligned((name, *_SHORT.values()), rows))
   parts.append(_groups(summary))
   parts += _pushed(summary)
-  notes = [
-    f'{recipe}: {note}'
-    for recipe, found in recipes.items()
-    for note in found['notes']
-  ]
+  by_note: dict[str, list[str]] = {}
+  for recipe, found in recipes.items():
+    for note in found['notes']:
+      by_note.setdefault(note, []).append(recipe)
+  notes = [f'{note} ({", ".join(who)})' for note, who in by_note.items()]
   return '\n\n'.join(parts + ['\n'.join(notes)] * bool(notes))
 
 
