@@ -193,7 +193,10 @@ def make_pull(forward: Callable[..., Any]) -> Callable[..., Any]:
   def pull(params, sums, rows, offsets, of_logp, of_entropy):
     mask = jnp.ones(of_logp.shape[1:], jnp.float32)
     _, back = jax.vjp(lambda p: forward(p, rows, offsets, mask)[:2], params)
-    (grads,) = jax.vmap(back)((of_logp, of_entropy))
+    # One after the other: each finds what the forward pass kept in the same
+    # place, and needs its own room once. Batched they are slower, and the
+    # layers' own backward passes on a CPU are wrong: see the test.
+    grads = jax.lax.map(lambda pair: back(pair)[0], (of_logp, of_entropy))
     return jax.tree.map(lambda x, y: x + y.astype(jnp.float32), sums, grads)
 
   return jax.jit(pull, donate_argnums=1)

@@ -55,7 +55,7 @@ _MORE = {
   'answer': (str,),
   'level': (int,),
 }
-_OF_GROUPS = ('prompt_ids', 'round', 'row', 'cap', 'target', 'begun', 'room')
+_OF_GROUPS = ('prompt_ids', 'round', 'row', 'cap', 'target', 'begun')
 _MOST_ROOM = 1 << 20
 
 Row = dict[str, Any]
