@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from lrm_jax import packing, rollout, train_step
+from lrm_jax import assets, packing, rollout, train_step
+from lrm_jax.checkpoints import huggingface
 from lrm_jax.models import transformer
 from lrm_jax.replaying import gradients, stored
 from lrm_jax.structs import Problem, TrainState
@@ -139,18 +140,18 @@ def test_gradients_are_those_of_the_update(case, monkeypatch, at_once):
 
 
 def test_recipes_do_not_get_into_each_other(case):
-  """On a model with kernels that a CPU multiplies in the other order."""
+  """On the embedded model: a small one does not show it."""
   rollouts, advantage, mask, *_ = case
-  wide = dataclasses.replace(MODEL, d_ff=8)
-  params = transformer.init_params(wide, jax.random.key(3))
-  model = gradients.Model(wide, params, params, temperature=1.0, rows=16)
+  config, params = huggingface.load(assets.resolve('tiny_lrm'))
+  params = jax.device_put(params)
+  model = gradients.Model(config, params, params, temperature=1.0, rows=32)
   step, nothing = step_of(rollouts), np.zeros((3, B, G, T), np.float32)
   factors = np.array([1, 2, 0], np.float32)[:, None, None, None]
   sums = gradients.Sums(model, 3)
   sums.add(step, (factors * advantage[0] * mask, nothing))
   (tree,) = sums._sums
   for leaf in map(np.asarray, jax.tree.leaves(tree)):
-    np.testing.assert_allclose(leaf[1], 2 * leaf[0], atol=1e-5)
+    np.testing.assert_allclose(leaf[1], 2 * leaf[0], atol=1e-4)
     assert not leaf[2].any()
 
 
