@@ -61,7 +61,7 @@ def write(folder, batch, step=4):
   advantage = np.random.default_rng(1).normal(size=(3, G, T))
   advantage = (advantage * batch.rollouts.mask).astype(np.float32)
   records.write_step(folder, tiny.tokenizer(), batch, advantage, step)
-  (path,) = stored.find(str(folder))
+  path = stored.find(str(folder))[-1]
   return path, records.sample_advantage(advantage, batch.rollouts, batch.keep)
 
 
