@@ -132,6 +132,19 @@ def test_what_remembers_has_missed_what_is_not_there(rollouts, tmp_path):
   assert note in found['hapo']['notes'] and note not in found['grpo']['notes']
 
 
+def write_config(tmp_path, change):
+  """A file: GRPO with one line more."""
+  path = tmp_path / 'changed.py'
+  path.write_text(
+    'from configs.tiny import grpo\n'
+    'def get_config():\n'
+    '  config = grpo.get_config()\n'
+    f'  config.{change}\n'
+    '  return config\n'
+  )
+  return path
+
+
 def test_mistakes_are_named_and_nothing_is_written(rollouts, tmp_path):
   grpo, model = names('grpo'), str(tiny.model_directory())
   folder = rollouts / 'rollouts'
@@ -141,26 +154,17 @@ def test_mistakes_are_named_and_nothing_is_written(rollouts, tmp_path):
   assert 'names no file; give one or more' in refusal(tmp_path, config='')
   message = refusal(tmp_path, config=grpo, reference=model)
   assert 'without --model; gradients are of a model' in message
-  broken = tmp_path / 'broken.py'
-  broken.write_text(
-    'from configs.tiny import grpo\n'
-    'def get_config():\n'
-    '  config = grpo.get_config()\n'
-    "  config.objective.advantage.name = 'best'\n"
-    '  return config\n'
-  )
+  broken = write_config(tmp_path, "objective.advantage.name = 'best'")
   message = refusal(tmp_path, config=f'{grpo},{broken}')
   assert message.startswith(
     f'{broken}: config.objective.advantage: no function'
   )
-  warm = tmp_path / 'warm.py'
-  warm.write_text(
-    'from configs.tiny import grpo\n'
-    'def get_config():\n'
-    '  config = grpo.get_config()\n'
-    '  config.train.temperature = 0.6\n'
-    '  return config\n'
-  )
+  config = write_config(tmp_path, "objective.correction.name = 'token_masked'")
+  assert 'so there is nothing to correct' in refusal(tmp_path, config=config)
+  config = write_config(tmp_path, "train.old_logp = 'both'")
+  message = refusal(tmp_path, config=config)
+  assert "train.old_logp='both' is not one of sampler, trainer" in message
+  warm = write_config(tmp_path, 'train.temperature = 0.6')
   message = refusal(tmp_path, config=f'{grpo},{warm}', model=model)
   assert (
     'train.temperature of the configs is [0.6, 1.0]; give the one' in message
