@@ -11,6 +11,7 @@ the memory has moved on, and groups are ranked among those of their round.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -39,6 +40,28 @@ class Scored(NamedTuple):
   gap: float
 
 
+class Sampled(NamedTuple):
+  """All groups of a step, in the order of its rounds; N of them.
+
+  Attributes:
+    problems: N of them.
+    rollouts: their responses, revised; `problem_index` is of no use here.
+    reward: `[N, G]`, shaped in the round of each.
+    keep: `[N, G]` bool, what the selection says.
+    judged: `[N, G]` bool, see `Batch`.
+    rounds: `[N]` int, the round of each, from 0.
+    chosen: `[B]` int, which of them the batch has, in its order.
+  """
+
+  problems: list[Problem]
+  rollouts: Rollouts
+  reward: np.ndarray
+  keep: np.ndarray
+  judged: np.ndarray
+  rounds: np.ndarray
+  chosen: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
   """One step's B groups, and the numbers of everything that was sampled.
@@ -51,6 +74,7 @@ class Batch:
     judged: `[B, G]` bool; False where there is no verdict, and the reward is
       that of what stands in for the response: see `unverified.py`.
     stats: means over all samples of the step, the dropped ones included.
+    sampled: all groups of the step, those of the batch among them.
     scored: what the policy before the step says of the responses; None where
       nothing asks for it. See `updating.score`.
     demonstrated: `[B]`, the coefficient of groups whose first response was
@@ -63,6 +87,7 @@ class Batch:
   keep: np.ndarray
   judged: np.ndarray
   stats: dict[str, float]
+  sampled: Sampled
   scored: Scored | None = None
   demonstrated: np.ndarray | None = None
 
@@ -118,12 +143,12 @@ def select(
     lambda *x: np.concatenate(x), *parts
   )
   record_pass_rate(experiment, float(keep.any(1).mean()))
-  order = np.argsort(~keep.any(1), kind='stable')[: config.problems]
-  chosen = jax.tree.map(lambda x: x[order], rollouts)
+  order = choose(keep, config.problems)
+  rounds = np.repeat(np.arange(len(parts)), [len(p[2]) for p in parts])
+  everything = Sampled(problems, rollouts, reward, keep, judged, rounds, order)
   told = experiment.curriculum.verified(
     experiment.memory, problems, rollouts, judged
   )
-  problems = [problems[i] for i in order]
   stats = sampling_stats(sampled, reward, keep, judged, cap)
   stats['model_flops_sample'] = flops.decode(
     experiment.model, sampled.prompt_length, sampled.length
@@ -134,16 +159,42 @@ def select(
   stats |= numbers | told
   stats['revised'] = scores.mean(rollouts.removed[rollouts.there] > 0)
   experiment.sampled_tokens += stats['sampled_tokens']
+  stats |= experiment.collector.sampler.stats.numbers()
+  return batch_of(everything, stats | memory_stats(experiment))
+
+
+def batch_of(sampled: Sampled, stats: dict[str, float]) -> Batch:
+  """The batch of what a step has sampled."""
+  order = sampled.chosen
   return Batch(
-    problems,
+    *take(sampled.problems, sampled.rollouts, order),
+    sampled.reward[order],
+    sampled.keep[order],
+    sampled.judged[order],
+    stats,
+    sampled,
+  )
+
+
+def choose(keep: np.ndarray, count: int) -> np.ndarray:
+  """Which groups a batch has, `[B]`: kept ones first, in their order.
+
+  Args:
+    keep: `[N, G]` of all rounds of a step.
+    count: B.
+  """
+  return np.argsort(~keep.any(1), kind='stable')[:count]
+
+
+def take(
+  problems: Sequence[Problem], rollouts: Rollouts, rows: np.ndarray
+) -> tuple[list[Problem], Rollouts]:
+  """Some groups, as a batch of their own."""
+  problems = [problems[i] for i in rows]
+  return problems, dataclasses.replace(
+    jax.tree.map(lambda x: x[rows], rollouts),
     # Rows of the batch now, not of the round a group was sampled in.
-    dataclasses.replace(chosen, problem_index=rollout.first_rows(problems)),
-    reward[order],
-    keep[order],
-    judged[order],
-    stats
-    | experiment.collector.sampler.stats.numbers()
-    | memory_stats(experiment),
+    problem_index=rollout.first_rows(problems),
   )
 
 

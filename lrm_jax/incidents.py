@@ -194,11 +194,7 @@ def sample_rows(
       'logp': batch.rollouts.sampler_logp[b, g][mask[b, g]],
     }
     bad = [n for n, x in values.items() if not np.isfinite(x).all()]
-    row |= {
-      'mini_batch': int(b % count),
-      'kept': bool(batch.keep[b, g]),
-      'not_finite': bad,
-    }
+    row |= {'mini_batch': int(b % count), 'not_finite': bad}
     numbers = {n: row[n] for n in ('reward', 'advantage')}
     row['logp'] = [None if x is None else _number(x) for x in row['logp']]
     found.append(

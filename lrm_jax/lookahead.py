@@ -31,11 +31,11 @@ import numpy as np
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import gathering, interrupts, phases
 from lrm_jax.experiment import Experiment
-from lrm_jax.gathering import Batch
+from lrm_jax.gathering import Batch, Sampled
 from lrm_jax.structs import Problem, Rollouts
 
-# Fields of a batch that are arrays.
-_ARRAYS = ('rollouts', 'reward', 'keep', 'judged')
+# Fields of what was sampled that are arrays.
+_ARRAYS = ('rollouts', 'reward', 'keep', 'judged', 'rounds', 'chosen')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +123,12 @@ def get_state(
   """What a checkpoint holds of it: arrays by name, and plain JSON."""
   if waiting is None:
     return {}, None
-  batch = waiting.batch
+  batch, sampled = waiting.batch, waiting.batch.sampled
   return (
-    {name: getattr(batch, name) for name in _ARRAYS},
+    {name: getattr(sampled, name) for name in _ARRAYS},
     {
-      'problems': [dataclasses.asdict(p) for p in batch.problems],
+      'problems': [dataclasses.asdict(p) for p in sampled.problems],
+      'chosen': len(sampled.chosen),
       # JSON has no word for NaN.
       'stats': {k: repr(float(v)) for k, v in batch.stats.items()},
       'tokens': waiting.tokens,
@@ -153,6 +154,8 @@ def like(host: Mapping[str, Any] | None, nothing: Rollouts) -> dict[str, Any]:
     'reward': np.zeros(shape, np.float32),
     'keep': np.zeros(shape, bool),
     'judged': np.zeros(shape, bool),
+    'rounds': np.zeros(count, np.int64),
+    'chosen': np.zeros(host['chosen'], np.int64),
   }
 
 
@@ -162,11 +165,12 @@ def set_state(
   """The batch of which `get_state` made these."""
   if host is None:
     return None
-  batch = Batch(
+  sampled = Sampled(
     problems=[Problem(**problem) for problem in host['problems']],
-    stats={k: float(v) for k, v in host['stats'].items()},
     **jax.tree.map(np.asarray, {name: arrays[name] for name in _ARRAYS}),
   )
+  stats = {k: float(v) for k, v in host['stats'].items()}
+  batch = gathering.batch_of(sampled, stats)
   return Waiting(batch, host['tokens'], host['step'])
 
 

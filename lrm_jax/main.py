@@ -42,6 +42,9 @@ VERBS = {
   'sample': Verb('lrm_jax.commands.sample', 'responses to prompts'),
   'score': Verb('lrm_jax.commands.score', 'log-probability of every token'),
   'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
+  'replay': Verb(
+    'lrm_jax.commands.replay', 'stored rollouts under other recipes'
+  ),
   'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
   'plan': Verb(
     'lrm_jax.commands.plan',

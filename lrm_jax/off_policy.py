@@ -18,7 +18,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   _check_partial(config.train)
   _check_ahead(config.train)
-  _check_old_logp(config)
+  check_old_logp(config)
   name = config.objective.curriculum.name
   if config.train.sampler_devices and name in _LOOKING:
     raise UserError(
@@ -52,7 +52,7 @@ def _check_partial(sizes: ml_collections.ConfigDict) -> None:
     )
 
 
-def _check_old_logp(config: ml_collections.ConfigDict) -> None:
+def check_old_logp(config: ml_collections.ConfigDict) -> None:
   """Refuses ratios against nothing, and corrections of nothing."""
   old_logp = config.train.old_logp
   if old_logp not in OLD_LOGP:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from lrm_jax import jsonl, storage
@@ -18,7 +19,7 @@ def write_step(
   advantage: np.ndarray,
   step: int,
 ) -> None:
-  """Writes rollouts/step_NNNNNN.jsonl.gz: the `step_rows`.
+  """Writes rollouts/step_NNNNNN.jsonl.gz: the `sampled_rows`.
 
   Args:
     workdir: the run's folder.
@@ -27,9 +28,95 @@ def write_step(
     advantage: `[B, G, T]`.
     step: counted from 1.
   """
-  rows = step_rows(tokenizer, batch, advantage, step)
+  rows = sampled_rows(tokenizer, batch, advantage, step)
   storage.make_folder(workdir / 'rollouts')
   jsonl.write_rows(workdir / 'rollouts' / f'step_{step:06d}.jsonl.gz', rows)
+
+
+def sampled_rows(
+  tokenizer: Tokenizer, batch: Any, advantage: np.ndarray, step: int
+) -> list[dict]:
+  """All that a step has sampled, one row a sample, in the order of rounds.
+
+  Of the groups of the batch the `step_rows`, of the others the same keys:
+  nothing was trained on them, so `kept` is false and `advantage` null, while
+  `reward` is what the recipe gave. Every row has what a recipe reads beside
+  that, so that `lrm replay` can shape and credit it again:
+
+    round         of sampling, from 0
+    row           of the group in the batch; null where it is not in it
+    think_closed, answered, cap, target, measures    as in `structs.Rollouts`
+    begun         the step in which the group was begun
+    room          tokens that there was room for, T
+    question, answer, level    of the problem
+    whole_law     whether nothing was truncated when it was sampled
+    demonstrated  whether the response was given, and not sampled
+
+  Args:
+    tokenizer: decodes responses.
+    batch: a `gathering.Batch`.
+    advantage: `[B, G, T]`.
+    step: counted from 1.
+  """
+  sampled = batch.sampled
+  place = {int(group): row for row, group in enumerate(sampled.chosen)}
+  trained = step_rows(tokenizer, batch, advantage, step)
+  ends = np.cumsum(batch.rollouts.there.sum(1))
+  rows = []
+  for group, problem in enumerate(sampled.problems):
+    if group in place:
+      row = place[group]
+      found = trained[ends[row - 1] if row else 0 : ends[row]]
+    else:
+      found = _left_out(tokenizer, sampled, group, step)
+    more = {
+      'round': int(sampled.rounds[group]),
+      'row': place[group] if group in place else None,
+      'question': problem.question,
+      'answer': problem.answer,
+      'level': problem.level,
+    }
+    for g, row in enumerate(found):
+      rows.append(row | more | _read_by_recipes(sampled.rollouts, (group, g)))
+      given = group in place and _is_given(batch, place[group])
+      rows[-1]['demonstrated'] = bool(given and g == 0)
+  return rows
+
+
+def _is_given(batch: Any, row: int) -> bool:
+  return batch.demonstrated is not None and batch.demonstrated[row] > 0
+
+
+def _left_out(
+  tokenizer: Tokenizer, sampled: Any, group: int, step: int
+) -> list[dict]:
+  """The rows of a group that is not in the batch."""
+  at = slice(group, group + 1)
+  rollouts = jax.tree.map(lambda x: x[at], sampled.rollouts)
+  rows = response_rows(tokenizer, sampled.problems[at], rollouts)
+  for g, row in enumerate(rows):
+    judged = sampled.judged[group, g]
+    row |= _as_sampled(rollouts, (0, g), row) | {
+      'step': step,
+      'reward': float(sampled.reward[group, g]) if judged else None,
+      'advantage': None,
+      'kept': False,
+    }
+  return rows
+
+
+def _read_by_recipes(rollouts: Rollouts, at: tuple[int, int]) -> dict:
+  """What shaping and credit read, and rows did not tell from the beginning."""
+  return {
+    'think_closed': bool(rollouts.think_closed[at]),
+    'answered': bool(rollouts.answered[at]),
+    'cap': int(rollouts.cap[at[0]]),
+    'target': int(rollouts.target[at[0]]),
+    'begun': int(rollouts.step[at[0]]),
+    'room': rollouts.response_ids.shape[-1],
+    'whole_law': rollouts.kept_ids is None,
+    'measures': {k: float(v[at]) for k, v in rollouts.measures.items()},
+  }
 
 
 def step_rows(
@@ -37,11 +124,13 @@ def step_rows(
 ) -> list[dict]:
   """What a step was trained on, one row a sample.
 
-  `advantage` is the mean over the sample's tokens; 0 where it was dropped.
-  `removed` is how many tokens a revision took out; a dropped sample that lost
-  its middle has null for the log-probabilities that nobody knows. `stale` is
-  how many of the first tokens were sampled in earlier steps, `forced` which
-  ones were given and not sampled. `reward` is null where there is no verdict.
+  `advantage` is the mean over the sample's tokens; 0 where it was dropped, and
+  `kept` is false. `removed` is how many tokens a revision took out; a dropped
+  sample that lost its middle has null for the log-probabilities that nobody
+  knows. `stale` is how many of the first tokens were sampled in earlier steps,
+  `forced` which ones were given and not sampled. `reward` is null where there
+  is no verdict. Where the trainer's graph was asked before the step, samples
+  that the selection kept have `old_logp` and `entropy` of each token.
 
   Args:
     tokenizer: decodes responses.
@@ -50,20 +139,42 @@ def step_rows(
     step: counted from 1.
   """
   rows = response_rows(tokenizer, batch.problems, batch.rollouts)
-  lengths = np.maximum(batch.rollouts.length, 1)
-  means = advantage.sum(-1) / lengths * batch.keep
+  means = sample_advantage(advantage, batch.rollouts, batch.keep)
   there = [tuple(at) for at in np.argwhere(batch.rollouts.there)]
   for row, at in zip(rows, there, strict=True):
-    row |= {
+    row |= _as_sampled(batch.rollouts, at, row) | {
       'step': step,
-      'removed': int(batch.rollouts.removed[at]),
-      'stale': int(batch.rollouts.stale[at]),
-      'forced': np.flatnonzero(batch.rollouts.forced[at]).tolist(),
       'reward': float(batch.reward[at]) if batch.judged[at] else None,
       'advantage': float(means[at]),
-      'logp': [None if math.isnan(x) else x for x in row['logp']],
+      'kept': bool(batch.keep[at]),
     }
+    scored, sampled = batch.scored, batch.sampled
+    if scored is not None and sampled.keep[sampled.chosen[at[0]], at[1]]:
+      row['old_logp'] = scored.logp[at][: row['length']].tolist()
+      row['entropy'] = scored.entropy[at][: row['length']].tolist()
   return rows
+
+
+def sample_advantage(
+  advantage: np.ndarray, rollouts: Rollouts, keep: np.ndarray
+) -> np.ndarray:
+  """`[B, G]`: the mean over a sample's tokens, 0 where it was dropped.
+
+  Args:
+    advantage: `[B, G, T]`, 0 on tokens that are not trained.
+    rollouts: `length` is used.
+    keep: `[B, G]`.
+  """
+  return advantage.sum(-1) / np.maximum(rollouts.length, 1) * keep
+
+
+def _as_sampled(rollouts: Rollouts, at: tuple[int, int], row: dict) -> dict:
+  return {
+    'removed': int(rollouts.removed[at]),
+    'stale': int(rollouts.stale[at]),
+    'forced': np.flatnonzero(rollouts.forced[at]).tolist(),
+    'logp': [None if math.isnan(x) else x for x in row['logp']],
+  }
 
 
 def response_rows(

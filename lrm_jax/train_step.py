@@ -67,7 +67,7 @@ def make_score(
   now are, and where a recipe asks. 0 outside the mask.
   """
   forward = functools.partial(
-    _response_logp, config, temperature=temperature, chunk=chunk
+    response_logp, config, temperature=temperature, chunk=chunk
   )
 
   def score(
@@ -123,7 +123,7 @@ def make_update(
     `spikes.counted` says.
   """
   forward = functools.partial(
-    _response_logp, config, temperature=temperature, chunk=chunk
+    response_logp, config, temperature=temperature, chunk=chunk
   )
 
   def update(
@@ -327,7 +327,7 @@ def _routing(
   return jax.lax.stop_gradient(found)
 
 
-def _response_logp(
+def response_logp(
   config: ModelConfig,
   params: Any,
   rows: packing.Rows,

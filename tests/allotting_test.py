@@ -163,7 +163,7 @@ def test_rows_are_of_those_that_are_there(grader):
   rollouts = hand_made()
   reward = np.arange(16.0).reshape(4, 4)
   batch = gathering.Batch(
-    some, rollouts, reward, np.ones((4, 4)), rollouts.there, {}
+    some, rollouts, reward, np.ones((4, 4)), rollouts.there, {}, None
   )
   rows = records.step_rows(built.tokenizer, batch, np.ones((4, 4, 8)), 1)
   want = [(p.id, g) for p, n in zip(some, COUNT, strict=True) for g in range(n)]

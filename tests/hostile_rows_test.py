@@ -6,18 +6,27 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 
-from lrm_jax import errors, goodput, jsonl, main, metrics, records, workdir
+from lrm_jax import (
+  errors,
+  gathering,
+  goodput,
+  jsonl,
+  main,
+  metrics,
+  records,
+  workdir,
+)
 from lrm_jax.data import pass_rates, sources
 from lrm_jax.data.builders import base, jsonl_benchmark
 from lrm_jax.evaluation import run_evaluation
 from lrm_jax.structs import Problem
 from tests import tiny
 from tests.checkpoints.hf_models import refusal
+from tests.objectives import reference
 
 ROOT = pathlib.Path(__file__).parents[1]
 PATHS = ('../../x', '/etc/x', 'a/../../b', '..', 'x\0y', '$(touch y)', '~/x')
@@ -249,33 +258,25 @@ def test_ids_that_look_like_paths_name_no_file(tmp_path):
 
 def test_rollouts_are_named_after_their_step(tmp_path):
   """Not after problems; and the rows keep their ids as they are."""
-  b, ones = len(PATHS), np.ones((len(PATHS), 1), np.int32)
-  tokens = np.ones((b, 1, 1), np.int32)
-  rollouts = types.SimpleNamespace(
-    prompt_ids=ones,
-    prompt_length=ones[:, 0],
-    response_ids=tokens,
-    sampler_logp=tokens * -1.0,
-    forced=tokens == 0,
-    **{
-      name: ones
-      for name in ('length', 'thinking_length', 'truncated', 'correct')
-    },
-    removed=ones,
-    stale=ones,
-    verified=ones,
-    guards={},
-  )
-  batch = types.SimpleNamespace(
-    problems=[Problem(name, '../q', '../a') for name in PATHS],
-    rollouts=rollouts,
-    keep=ones,
-    reward=ones,
-    judged=ones,
-  )
+  b = len(PATHS)
+  rollouts = reference.rollouts(np.ones((b, 1)), length=np.ones((b, 1)))
+  ones = np.ones((b, 1), np.int32)
+  fields = {
+    'problems': [Problem(name, '../q', '../a') for name in PATHS],
+    'rollouts': rollouts,
+    'reward': ones,
+    'keep': ones,
+    'judged': ones,
+  }
+  rounds, chosen = np.zeros(b, int), np.arange(b - 1)
+  sampled = gathering.Sampled(**fields, rounds=rounds, chosen=chosen)
+  problems, rollouts = gathering.take(fields['problems'], rollouts, chosen)
+  trained = [x[:-1] for x in (ones, ones, ones)]
+  batch = gathering.Batch(problems, rollouts, *trained, {}, sampled)
+  advantage = np.ones((b - 1, 1, 1))
   run = tmp_path / 'a' / 'b'
   run.mkdir(parents=True)
-  records.write_step(run, tiny.tokenizer(), batch, tokens * 1.0, 7)
+  records.write_step(run, tiny.tokenizer(), batch, advantage, 7)
   (path,) = (p for p in tmp_path.rglob('*') if p.is_file())
   assert path == run / 'rollouts' / 'step_000007.jsonl.gz'
   assert [row['id'] for row in jsonl.read_rows(path)] == list(PATHS)

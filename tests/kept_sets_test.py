@@ -78,7 +78,13 @@ def sample(built, **numbers) -> Batch:
   reward = np.random.default_rng(0).normal(size=rollouts.length.shape)
   every = np.ones(reward.shape, bool)
   return Batch(
-    problems, rollouts, reward.astype(np.float32), every, every, stats={}
+    problems,
+    rollouts,
+    reward.astype(np.float32),
+    every,
+    every,
+    stats={},
+    sampled=None,
   )
 
 

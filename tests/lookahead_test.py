@@ -98,7 +98,11 @@ def test_a_batch_that_waits_comes_back_from_a_checkpoint(grader):
   assert again.batch.problems == batch.problems
   assert np.isnan(again.batch.stats.pop('reward'))
   assert again.batch.stats == {'cap': 0.1}
-  bits.assert_same(again.batch.rollouts, batch.rollouts)
+  for name in ('rollouts', 'reward', 'keep', 'judged'):
+    bits.assert_same(getattr(again.batch, name), getattr(batch, name))
+  # Also what was sampled and is not in the batch, for its record.
+  assert again.batch.sampled.problems == batch.sampled.problems
+  bits.assert_same(again.batch.sampled[1:], batch.sampled[1:])
   assert lookahead.get_state(None) == ({}, None)
   assert lookahead.like(None, nothing) == {}
   assert lookahead.set_state({}, None) is None

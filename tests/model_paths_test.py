@@ -56,18 +56,20 @@ def grade_and_write(folder: pathlib.Path) -> None:
   longest = max(map(len, ids))
   padded = [[x + [0] * (longest - len(x))] for x in ids]
   shape = (len(texts), 1)
-  batch = gathering.Batch(
-    problems=[Problem(text, text, text) for text in texts],
-    rollouts=reference.rollouts(
+  fields = {
+    'problems': [Problem(text, text, text) for text in texts],
+    'rollouts': reference.rollouts(
       correct=np.zeros(shape),
       length=np.array([[len(x)] for x in ids]),
       response_ids=np.array(padded),
     ),
-    reward=np.zeros(shape),
-    keep=np.ones(shape, bool),
-    judged=np.ones(shape, bool),
-    stats={},
-  )
+    'reward': np.zeros(shape),
+    'keep': np.ones(shape, bool),
+    'judged': np.ones(shape, bool),
+  }
+  rows = np.arange(len(texts))
+  sampled = gathering.Sampled(**fields, rounds=rows * 0, chosen=rows)
+  batch = gathering.Batch(**fields, stats={}, sampled=sampled)
   advantage = np.zeros((*shape, longest))
   records.write_step(folder, tokenizer, batch, advantage, 1)
   rows = records.step_rows(tokenizer, batch, advantage, 1)

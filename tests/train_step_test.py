@@ -277,6 +277,22 @@ def test_stale_tokens_are_left_out_of_the_gap(case):
   assert metrics['logp_gap_max'] == pytest.approx(0.25, abs=1e-5)
 
 
+@pytest.mark.parametrize('row_length', [13, 32])
+def test_stale_tokens_are_not_in_the_gap(case, row_length):
+  """Nor where a micro-batch has fewer groups than it has room for."""
+  logp = np.array(dense_logp(case.params, case.rollouts))
+  stale = case.rollouts.length // 2
+  is_stale = np.arange(T) < stale[..., None]
+  rollouts = dataclasses.replace(
+    case.rollouts, sampler_logp=logp + is_stale, stale=stale
+  )
+  aged = dataclasses.replace(case, rollouts=rollouts)
+  _, metrics, packed = run_update(aged, rows=3, row_length=row_length)
+  # Otherwise this would show nothing.
+  assert (np.asarray(packed.groups)[: packed.count] < 0).any()
+  assert metrics['logp_gap_max'] < 1e-5
+
+
 def test_group_order_does_not_matter(case):
   whole, _, _ = run_update(case)
   order = np.array([2, 0, 3, 1])

@@ -1,7 +1,6 @@
 """Whole runs of `lrm train` on the embedded tiny LRM, a few steps each."""
 
 import dataclasses
-import gzip
 import json
 import os
 import pathlib
@@ -127,17 +126,21 @@ def test_rollouts_have_one_line_a_sample(finished):
     'step_000002.jsonl.gz',
     'step_000004.jsonl.gz',
   ]
-  with gzip.open(folder / 'step_000002.jsonl.gz', 'rt') as file:
-    rows = [json.loads(line) for line in file]
-  assert len(rows) == 8 * 4
+  rows = jsonl.read_rows(folder / 'step_000002.jsonl.gz')
+  seen = jsonl.read_rows(finished / 'metrics.jsonl')[1]
+  # The groups that were dropped are there too.
+  assert len(rows) == seen['sampled_groups'] * 4 >= 8 * 4
+  assert sum(row['row'] is not None for row in rows) == 8 * 4
   for row in rows:
+    if row['row'] is None:
+      assert row['advantage'] is None and not row['kept']
     assert row['step'] == 2
     assert row['length'] == len(row['response_ids']) == len(row['logp'])
     assert row['reward'] in (0, 1)
     assert row['reward'] <= row['correct']
     assert row['thinking_length'] <= row['length'] <= 32
-  assert any(row['advantage'] > 0 for row in rows)
-  assert any(row['advantage'] < 0 for row in rows)
+  values = [row['advantage'] for row in rows if row['kept']]
+  assert min(values) < 0 < max(values)
 
 
 def test_pictures_events_and_model_are_there(finished):

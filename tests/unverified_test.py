@@ -363,7 +363,7 @@ def test_rows_and_means_leave_out_what_has_no_verdict():
     reward=np.arange(16.0).reshape(4, 4),
     keep=groups.verified,
     judged=groups.verified,
-    stats={},
+    **{'stats': {}, 'sampled': None},
   )
   rows = records.step_rows(tiny.tokenizer(), batch, np.zeros((4, 4, 16)), 3)
   rewards = [row['reward'] for row in json.loads(json.dumps(rows))]

@@ -19,7 +19,6 @@ from absl import flags
 from lrm_jax import compilation, jsonl, records, rollout, storage, workdir
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts, sources
-from lrm_jax.errors import UserError
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.reporting import tables
 from lrm_jax.rewards.pool import Grader
@@ -88,7 +87,7 @@ def run(flag_values: flags.FlagValues) -> None:
   """
   begin = time.monotonic()
   loading.check_temperature(flag_values)
-  folder = _check_workdir(flag_values.workdir)
+  folder = output.output_folder(flag_values.workdir)
   problems = _load_problems(flag_values)
   model = loading.load(flag_values)
   width = loading.prompt_width(
@@ -145,17 +144,6 @@ def _collector(
     flag_values.instruction,
     thinking_budget=loading.thinking_budget(flag_values),
   )
-
-
-def _check_workdir(text: str) -> storage.Path:
-  folder = storage.as_path(text)
-  output.check_writable(f"--workdir='{folder}'", folder)
-  if (folder / 'config.json').exists():
-    raise UserError(
-      f"--workdir='{folder}' holds a run or a model (config.json), whose "
-      'files would be replaced; choose another folder'
-    )
-  return folder
 
 
 def _load_problems(flag_values: flags.FlagValues) -> list[Problem]:

@@ -26,6 +26,22 @@ def output_file(name: str) -> storage.Path:
   return target
 
 
+def output_folder(name: str) -> storage.Path:
+  """The folder of --workdir, of a verb that is no run.
+
+  Raises:
+    UserError: it holds a run or a model, or cannot be written.
+  """
+  folder = storage.as_path(name)
+  check_writable(f"--workdir='{folder}'", folder)
+  if (folder / 'config.json').exists():
+    raise UserError(
+      f"--workdir='{folder}' holds a run or a model (config.json), whose "
+      'files would be replaced; choose another folder'
+    )
+  return folder
+
+
 def check_writable(flag: str, folder: storage.Path) -> None:
   """Refuses a folder that cannot be made, before any time is spent.
 

@@ -1,0 +1,1 @@
+"""Stored rollouts under any recipe: `lrm replay`."""
