@@ -92,5 +92,5 @@ def hpt(cap, solved, coefficient):
     advantage=dict(name='group_mean'),
     loss=dict(name='likelihood'),
     regularizers=dict(entropy=dict(coefficient=0.001)),
-    aggregate=dict(name='sequence_sum'),
+    aggregate=dict(name='question_sum'),
   )

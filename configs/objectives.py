@@ -151,6 +151,22 @@ def llds(cap, kl=0.001, tolerance=0.0):
   )
 
 
+def llds_ma(cap, kl=0.001, tolerance=0.0):
+  """GRPO with LLDS-MA (2512.04220): less so for their answers."""
+  return compose(
+    budget=constant(cap),
+    regularizers=k3(kl)
+    | dict(
+      llds_ma=dict(
+        coefficient=0.2,
+        answer_weight=0.2,
+        tolerance=tolerance,
+        aggregate='token_mean',
+      )
+    ),
+  )
+
+
 def light_if(cap, scale=10.0, most=5.0):
   """TEA-RL of Light-IF (2508.03178): an entropy bonus by covariance."""
   return compose(

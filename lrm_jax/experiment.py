@@ -277,6 +277,12 @@ def split_monitor(
   return dataclasses.replace(problems, length=rest), monitor
 
 
+def is_budget_spent(experiment: Experiment) -> bool:
+  """Whether `train.token_budget` response tokens have been sampled."""
+  budget = experiment.config.train.token_budget
+  return budget > 0 and experiment.sampled_tokens >= budget
+
+
 def set_state(experiment: Experiment, state: TrainState) -> None:
   """Takes over a state and the policy that it makes."""
   experiment.state = state

@@ -87,7 +87,8 @@ def copy(experiment: Experiment, step: int) -> Any:
     step: counted from 1.
   """
   config = experiment.config.train
-  if not config.batches_ahead or step == config.steps:
+  is_last = step == config.steps or experiment_lib.is_budget_spent(experiment)
+  if not config.batches_ahead or is_last:
     return None
   if experiment.sampler_mesh is not None:
     return experiment_lib.for_sampler(experiment)

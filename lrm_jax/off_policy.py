@@ -18,6 +18,12 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   _check_partial(config.train)
   _check_ahead(config.train)
+  if config.train.batches_ahead and not config.sentinels.every:
+    raise UserError(
+      'sentinels.every=0 with train.batches_ahead=1: every batch is a step old '
+      'when it is trained on, so nothing else compares sampler and trainer; '
+      'give steps, such as 20'
+    )
   check_old_logp(config)
   name = config.objective.curriculum.name
   if config.train.sampler_devices and name in _LOOKING:

@@ -227,13 +227,19 @@ def make_credit(recipe: Recipe) -> Callable[..., Any]:
     entropy: Array | None = None,
     demonstrated: Array | None = None,
   ):
-    mask = jnp.asarray(rollouts.mask) * keep[..., None]
+    whole = jnp.asarray(rollouts.mask) * keep[..., None]
+    mask = whole
+    if demonstrated is not None:
+      # Compared with nothing: a group with a demonstration has no samples.
+      mask = whole * (demonstrated == 0)[:, None, None]
     advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
     for bonus in recipe.bonuses:
       advantage = advantage + bonus.function(rollouts, mask)
     found, mask = recipe.credit(rollouts, advantage, mask, entropy)
     if demonstrated is not None:
-      found = demonstrations.teach(found, mask, demonstrated)
+      given = whole * (demonstrated > 0)[:, None, None]
+      found = demonstrations.teach(found, given, demonstrated)
+      mask = mask + given
     return found, mask
 
   return credit

@@ -48,6 +48,7 @@ def sampled_rows(
     think_closed, answered, cap, target, measures    as in `structs.Rollouts`
     begun         the step in which the group was begun
     room          tokens that there was room for, T
+    samples       responses that the problem has
     question, answer, level    of the problem
     whole_law     whether nothing was truncated when it was sampled
     demonstrated  whether the response was given, and not sampled
@@ -114,6 +115,7 @@ def _read_by_recipes(rollouts: Rollouts, at: tuple[int, int]) -> dict:
     'target': int(rollouts.target[at[0]]),
     'begun': int(rollouts.step[at[0]]),
     'room': rollouts.response_ids.shape[-1],
+    'samples': int(rollouts.there[at[0]].sum()),
     'whole_law': rollouts.kept_ids is None,
     'measures': {k: float(v[at]) for k, v in rollouts.measures.items()},
   }

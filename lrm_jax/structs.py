@@ -142,6 +142,7 @@ class TokenTerms:
     mask: 1 on tokens that are trained.
     focus: what a regularizer's `prepare` made of the whole mini-batch; 1
       everywhere for one that has none.
+    answer: 1 on trained tokens that do not think.
   """
 
   logp: Array
@@ -151,6 +152,7 @@ class TokenTerms:
   advantage: Array
   mask: Array
   focus: Array
+  answer: Array
 
 
 @jax.tree_util.register_dataclass

@@ -140,7 +140,7 @@ def train(
   started = distributed.from_main(
     lambda: goodput.first_start(workdir, clock_lib.now())
   )
-  if first < config.steps and not is_budget_spent(experiment):
+  if first < config.steps and not experiment_lib.is_budget_spent(experiment):
     updating.compile_update(experiment)
     sentinels.at_start(experiment)
   writer = metrics.open_writer(workdir, first)
@@ -149,7 +149,7 @@ def train(
   stopping = resuming.saved_when_stopped(experiment, checkpoints, writer)
   with progress, tracer, writer, stopping:
     for step in range(first + 1, config.steps + 1):
-      if is_budget_spent(experiment):
+      if experiment_lib.is_budget_spent(experiment):
         break
       evaluate(experiment, workdir, step - 1)
       began = clock_lib.now()
@@ -166,7 +166,9 @@ def train(
       writer.write(step, numbers | {'compilations': watch.count})
       resuming.check(experiment, checkpoints, writer.last)
       progress.update(step, headline(batch.stats))
-      is_last = step == config.steps or is_budget_spent(experiment)
+      is_last = step == config.steps or experiment_lib.is_budget_spent(
+        experiment
+      )
       is_due = step % config.checkpoint_every == 0
       is_late = distributed.any_of(is_overdue(saved_at, config))
       if is_due or is_last or is_late or reason is not None:
@@ -230,12 +232,6 @@ def is_overdue(saved_at: float, config: ml_collections.ConfigDict) -> bool:
   """Whether the last checkpoint, by `clock.now`, is too old."""
   minutes = config.checkpoint_minutes
   return 0 < minutes <= (clock_lib.now() - saved_at) / 60
-
-
-def is_budget_spent(experiment: Experiment) -> bool:
-  """Whether `train.token_budget` response tokens have been sampled."""
-  budget = experiment.config.train.token_budget
-  return budget > 0 and experiment.sampled_tokens >= budget
 
 
 def headline(stats: dict[str, float]) -> dict[str, float]:

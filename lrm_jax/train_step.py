@@ -39,6 +39,7 @@ class Targets:
     advantages: of each token; the loss is a sum over them, see `Recipe.total`.
     mask: 1 on tokens that are trained.
     stale: `[B, G]`, the first tokens that older parameters have sampled.
+    thinking: `[B, G]`, tokens before `</think>`; the others are the answer's.
     kept_ids: as in `Rollouts`; log-probabilities are over these sets then.
   """
 
@@ -46,6 +47,7 @@ class Targets:
   advantages: tuple[Array, ...]
   mask: Array
   stale: Array
+  thinking: Array
   kept_ids: Array | None = None
 
   @property
@@ -183,6 +185,7 @@ def make_update(
         advantage=part.advantage,
         mask=part.mask,
         focus=jnp.ones_like(logp),
+        answer=answers(part.thinking, part.mask),
       )
       total = recipe.total(terms, part.advantages, weights, focus)
       if load_balance:
@@ -233,6 +236,17 @@ def _step(
     fetch=fetch,
     place=place,
   )
+
+
+def answers(thinking: Array, mask: Array) -> Array:
+  """`[B, G, T]`: 1 on trained tokens that do not think.
+
+  Args:
+    thinking: `[B, G]` tokens before `</think>`.
+    mask: `[B, G, T]`, 1 on tokens that are trained.
+  """
+  is_answer = jnp.arange(mask.shape[-1]) >= jnp.asarray(thinking)[..., None]
+  return jnp.where(is_answer, mask, 0)
 
 
 SUMS = ('loss', 'tokens', 'kl', 'entropy', 'ratio', 'outside', 'gap')

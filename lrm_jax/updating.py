@@ -18,8 +18,10 @@ from jax.sharding import PartitionSpec
 
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import packing, sharding, throughput, train_step
+from lrm_jax.evaluation import scores
 from lrm_jax.experiment import Experiment
 from lrm_jax.gathering import Batch, Scored
+from lrm_jax.objectives import credit as credit_parts
 from lrm_jax.structs import Rollouts
 
 
@@ -42,7 +44,9 @@ def compile_update(experiment: Experiment) -> None:
   if most:
     kept_ids = np.broadcast_to(np.int32(-1), (*number.shape, most))
   advantages = (number,) * experiment.recipe.advantages
-  targets = train_step.Targets(number, advantages, number, stale, kept_ids)
+  targets = train_step.Targets(
+    number, advantages, number, stale, stale, kept_ids
+  )
   experiment.programs.update.start(
     experiment.state,
     experiment.ref_params,
@@ -61,6 +65,8 @@ class Credit(NamedTuple):
     mask: 1 on tokens that are trained.
     recorded: the advantage as the recipe gave it, before any correction.
     numbers: for the metrics, of the step.
+    has_fresh: whether any trained token was sampled by the parameters of now;
+      without, nobody knows a gap.
   """
 
   old_logp: np.ndarray
@@ -68,6 +74,7 @@ class Credit(NamedTuple):
   mask: np.ndarray
   recorded: np.ndarray
   numbers: dict[str, float]
+  has_fresh: bool
 
 
 def score(experiment: Experiment, batch: Batch) -> Batch:
@@ -130,13 +137,18 @@ def credit(experiment: Experiment, batch: Batch) -> tuple[Batch, Credit]:
   if is_trainers(experiment):
     old_logp = scored.logp
     numbers['logp_gap_max'] = scored.gap
+  if experiment.recipe.credit.func is not credit_parts.as_it_is:
+    is_credited = recorded[mask > 0] != 0
+    numbers['credited_tokens'] = scores.mean(is_credited)
   if experiment.recipe.is_corrected:
     advantages, mask, found = jax.device_get(
       programs.correct(old_logp, batch.rollouts.sampler_logp, advantages, mask)
     )
     numbers |= {name: float(value) for name, value in found.items()}
   batch = dataclasses.replace(batch, keep=batch.keep & mask.any(-1))
-  return batch, Credit(old_logp, advantages, mask, recorded, numbers)
+  fresh = np.arange(mask.shape[-1]) >= batch.rollouts.stale[..., None]
+  has_fresh = bool(((mask > 0) & fresh).any())
+  return batch, Credit(old_logp, advantages, mask, recorded, numbers, has_fresh)
 
 
 def tell_curriculum(
@@ -194,7 +206,12 @@ def update(
     packed = pack(experiment, rollouts, batch.keep[pick])
     work = throughput.update_work(experiment, packed, int(mask.sum()))
     targets = train_step.Targets(
-      old_logp, advantages, mask, rollouts.stale, rollouts.kept_ids
+      old_logp,
+      advantages,
+      mask,
+      rollouts.stale,
+      rollouts.thinking_length,
+      rollouts.kept_ids,
     )
     state, values = experiment.programs.update(
       state,
@@ -203,7 +220,10 @@ def update(
       sharding.put(targets, experiment.mesh, PartitionSpec()),
       experiment.frozen,
     )
-    numbers.append(values | {'model_flops_update': work} | credit.numbers)
+    values = values | {'model_flops_update': work} | credit.numbers
+    if not credit.has_fresh:
+      del values['logp_gap_max']
+    numbers.append(values)
   experiment_lib.set_state(experiment, dataclasses.replace(state, step=done))
   return numbers
 
@@ -267,8 +287,9 @@ def read(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
   """Means over the updates of a step, and the sums in COUNTED.
 
   `logp_gap_max` is that of the first update that was not skipped: until then
-  the parameters are those that sampled. A step without any update has no
-  numbers. What is not finite in an update is not in the step either.
+  the parameters are those that sampled; NaN where none have sampled anything
+  of the step. A step without any update has no numbers. What is not finite in
+  an update is not in the step either.
 
   Args:
     each: from `wait`.
@@ -285,13 +306,14 @@ def is_gap_within(each: Sequence[Mapping[str, float]], limit: float) -> bool:
   """Whether sampler and trainer agree on the log-probabilities of a step.
 
   Where all updates were skipped, and no gap is a number, nobody knows, and
-  the skipped updates have an alarm of their own.
+  the skipped updates have an alarm of their own. Of a step that older
+  parameters have sampled nobody knows either: `sentinels.every` looks then.
 
   Args:
     each: from `wait`.
     limit: `train.logp_gap_limit`, nats.
   """
-  if not each:
+  if not each or 'logp_gap_max' not in each[0]:
     return True
   gap = first_gap(each)
   is_unknown = math.isnan(gap) and all(d['skipped'] for d in each)
@@ -304,6 +326,8 @@ def first_gap(each: Sequence[Mapping[str, float]]) -> float:
   Skipped updates change none. Theirs count as far as they are numbers; a
   sampler's log-probability that is none is why they were skipped.
   """
+  if 'logp_gap_max' not in each[0]:
+    return math.nan
   done = next((i for i, d in enumerate(each) if not d['skipped']), len(each))
   gaps = [d['logp_gap_max'] for d in each[: done + 1]]
   known = [

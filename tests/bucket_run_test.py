@@ -163,8 +163,10 @@ def test_an_evaluation_in_a_bucket_is_that_in_a_folder(store, here, tmp_path):
   for workdir in ('gs://bucket/runs/eval', tmp_path):
     assert main.main(['lrm', 'eval', *words, f'--workdir={workdir}']) == 0
   name = 'rollouts.jsonl.gz'
-  assert store.names('runs/eval/') == [name, 'summary.json']
-  assert store.read(f'runs/eval/{name}') == (tmp_path / name).read_bytes()
+  rates = 'pass_rates.jsonl'
+  assert store.names('runs/eval/') == [rates, name, 'summary.json']
+  for each in (rates, name):
+    assert store.read(f'runs/eval/{each}') == (tmp_path / each).read_bytes()
   # What is read there is what was written there.
   target = 'gs://bucket/runs/eval/graded.jsonl'
   words = [f'--input=gs://bucket/runs/eval/{name}', f'--output={target}']

@@ -6,14 +6,22 @@ import jax
 import numpy as np
 import pytest
 
-from lrm_jax import checks, demonstrating, experiment, gathering, updating
+from lrm_jax import (
+  checks,
+  demonstrating,
+  experiment,
+  gathering,
+  programs,
+  updating,
+)
 from lrm_jax.data import demonstrated
 from lrm_jax.errors import UserError
 from lrm_jax.objectives import recipe
 from lrm_jax.rewards.math_answer import grade_exact
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Problem
-from tests import methods_test, rounds_test, tiny
+from tests import bits, methods_test, rounds_test, tiny
+from tests.objectives import reference
 
 
 @pytest.fixture(scope='module')
@@ -45,11 +53,10 @@ def test_unsolved_groups_learn_the_demonstration(built):
     jax.tree.map(np.array_equal, same(batch.rollouts), same(before.rollouts))
   )
   batch, credit = updating.credit(built, updating.score(built, batch))
-  samples = batch.keep.shape[1]
   for row in np.flatnonzero(taught):
     length = batch.rollouts.length[row, 0]
     np.testing.assert_allclose(
-      credit.recorded[row, 0, :length], samples / length, rtol=1e-6
+      credit.recorded[row, 0, :length], 1 / length, rtol=1e-6
     )
     assert not credit.recorded[row, 1:].any()
     # Of the trainer's graph, since nobody sampled it.
@@ -75,18 +82,45 @@ def test_a_problem_without_one_keeps_its_samples(built, monkeypatch):
   np.testing.assert_array_equal(batch.keep, before.keep)
 
 
-@pytest.mark.parametrize(
-  'changes',
-  [
-    {'data__demonstrations': 'chain_arithmetic'},
-    {'objective__demonstration__name': 'gate'},
-  ],
-)
-def test_one_without_the_other(changes):
+@pytest.mark.parametrize('path', [None, 'chain_arithmetic'])
+def test_one_without_the_other(path):
+  config = methods_test.load('grpo' if path else 'hpt')
+  with config.unlocked():
+    config.data.demonstrations = path
+  name = config.objective.demonstration.name
   with Grader() as grader, pytest.raises(UserError) as error:
-    rounds_test.build(grader, **changes)
-  assert str(error.value).endswith(
-    ': one is nothing without the other; give both or neither'
+    experiment.build(config, grader)
+  assert str(error.value) == (
+    f'data.demonstrations={path!r} and objective.demonstration.name={name!r}: '
+    'one is nothing without the other; give both or neither'
+  )
+
+
+def test_a_demonstration_is_compared_with_nothing():
+  """Batch-wide advantages are those of the other groups alone."""
+  config = methods_test.load('hpt')
+  config.objective.advantage = dict(name='batch_token_whiten', eps=1e-8)
+  credit = programs.make_credit(recipe.build(config))
+  rng = np.random.default_rng(0)
+  rollouts = reference.rollouts(
+    rng.integers(0, 2, (3, 4)), length=rng.integers(1, 9, (3, 4)), tokens=8
+  )
+  keep = np.ones((3, 4), bool)
+  keep[1, 1:] = False
+  given = np.float32([0, 0.5, 0])
+  found = [
+    jax.device_get(credit(reward, keep, rollouts, None, given))
+    for reward in (rollouts.correct, rollouts.correct + given[:, None])
+  ]
+  bits.assert_same(*found)
+  (advantage,), mask = found[0]
+  np.testing.assert_array_equal(mask, rollouts.mask * keep[..., None])
+  length = rollouts.length[1, 0]
+  np.testing.assert_allclose(advantage[1, 0, :length], 0.5 / length)
+  others = keep & (given == 0)[:, None]
+  only = credit(rollouts.correct, others, rollouts, None, None)
+  np.testing.assert_allclose(
+    np.asarray(only[0][0])[[0, 2]], advantage[[0, 2]], atol=1e-5
   )
 
 

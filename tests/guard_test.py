@@ -56,6 +56,7 @@ def batch(seed):
     (np.float32(noise * rollouts.mask),),
     rollouts.mask,
     rollouts.stale,
+    rollouts.thinking_length,
   )
   return packed, targets
 

@@ -44,7 +44,11 @@ def run(load_balance, *, rows=16, row_length=32, groups=4, keep=None):
   if keep is not None:
     mask = mask * keep[..., None]
   targets = train_step.Targets(
-    rollouts.sampler_logp, (np.zeros_like(mask),), mask, rollouts.stale
+    rollouts.sampler_logp,
+    (np.zeros_like(mask),),
+    mask,
+    rollouts.stale,
+    rollouts.thinking_length,
   )
   params = jax.tree.map(jnp.copy, PARAMS)
   state = TrainState(jnp.int32(0), params, optimizer.init(params))

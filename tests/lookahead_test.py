@@ -29,7 +29,11 @@ from tests import (
   train_test,
 )
 
-AHEAD = {'train__batches_ahead': 1, 'train__rollouts_every': 0}
+AHEAD = {
+  'train__batches_ahead': 1,
+  'train__rollouts_every': 0,
+  'sentinels__every': 3,
+}
 # Weighed by what the policy before the update says.
 CORRECTED = AHEAD | {
   'train__old_logp': 'trainer',
@@ -76,8 +80,12 @@ def test_a_batch_is_that_of_the_parameters_before_the_update(grader, tmp_path):
 
 
 def test_the_last_step_samples_nothing_ahead(grader):
-  built = build(grader)
+  built = build(grader, train__token_budget=100)
   assert lookahead.copy(built, built.config.train.steps) is None
+  # What ends a run may be its tokens, too.
+  assert lookahead.copy(built, 1) is not None
+  built.sampled_tokens = 100
+  assert lookahead.copy(built, 1) is None
   lookahead.sample(built, 4, None)
   assert built.waiting is None
 
@@ -121,7 +129,8 @@ def test_a_run_resumes_exactly_and_is_weighed(grader, tmp_path, monkeypatch):
   assert all(row['correction_masked'] == 0 for row in rows)
   # Of what the parameters have just sampled: in the first step alone.
   assert 0 < rows[0]['logp_gap_max'] < 1e-4
-  assert rows[1]['logp_gap_max'] == 0
+  assert [row['logp_gap_max'] for row in rows[1:]] == [None] * 3
+  assert rows[2]['replay_gap'] < 1e-4
 
   gather, stops = gathering.gather, []
 
@@ -207,6 +216,12 @@ def test_the_sampler_has_devices_of_its_own():
       'are ahead of their step already; set one of them to 0',
     ),
     (
+      {'train__batches_ahead': 1},
+      'sentinels.every=0 with train.batches_ahead=1: every batch is a step '
+      'old when it is trained on, so nothing else compares sampler and '
+      'trainer; give steps, such as 20',
+    ),
+    (
       {'train__sampler_devices': 1},
       'train.sampler_devices=1 of 1 devices: leave one or more to train on',
     ),
@@ -233,6 +248,7 @@ def test_curricula_that_look_at_the_policy(name):
   config = methods_test.load(name)
   with config.unlocked():
     config.train.sampler_devices = config.train.batches_ahead = 1
+    config.sentinels.every = 1
   with pytest.raises(UserError) as error:
     off_policy.check(config)
   assert str(error.value) == (

@@ -30,11 +30,12 @@ METHODS = methods_table.methods()
 # With every change; the others differ from these by a formula, which has tests
 # of its own, and have the marker `long`. Each kind of part that remembers,
 # observes, revises, draws problems by lot, sets targets, looks ahead, or gives
-# credit by entropies or in two parts, or demonstrates.
+# credit by entropies or in two parts, demonstrates, or trains on
+# batches of older parameters.
 EVERY_TIME = (
   *('adaptive_penalty', 'hapo', 'laser_d', 'dot', 'lc_r1', 'tldr', 'l1'),
   *('da_dler', 'siri', 'drpo', 'gtpo', 'copo', 'hpt', 'levels', 'dump'),
-  *('pcl', 'gvm'),
+  *('pcl', 'gvm', 'tis'),
 )
 # Small enough for a test, and long enough for every memory to change.
 SIZES = {
@@ -55,6 +56,9 @@ SIZES = {
   'sentinels.every': 0,  # one program less for every method
 }
 OTHER_SIZES = {
+  **dict.fromkeys(
+    ('tis', 'sequence_tis', 'icepop', 'mis'), {'sentinels.every': 10}
+  ),
   'da_dler': {'objective.shaping.difficulty_truncation.easy_cap': 24},
   # Four samples have no outlier of three deviations.
   'dot': {'objective.revision.deviations': 0.5, 'objective.revision.margin': 2},

@@ -139,7 +139,11 @@ def advance(optimizer, state, reference, mesh):
   )
   packed = sharding.put(packed, mesh, sharding.batch_specs(packed))
   targets = train_step.Targets(
-    rollouts.sampler_logp, (rollouts.mask / 2,), rollouts.mask, rollouts.stale
+    rollouts.sampler_logp,
+    (rollouts.mask / 2,),
+    rollouts.mask,
+    rollouts.stale,
+    rollouts.thinking_length,
   )
   numbers = []
   for _ in range(2):

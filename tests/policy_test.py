@@ -50,7 +50,11 @@ LORA = Lora(rank=3, alpha=5.0)
 def make_targets(case):  # noqa: F811
   told = case.rollouts
   return train_step.Targets(
-    told.sampler_logp, (case.advantage,), told.mask, told.stale
+    told.sampler_logp,
+    (case.advantage,),
+    told.mask,
+    told.stale,
+    told.thinking_length,
   )
 
 

@@ -147,6 +147,7 @@ def run_update(
     (case.advantage,),
     case.rollouts.mask * keep[..., None],
     case.rollouts.stale,
+    case.rollouts.thinking_length,
     case.rollouts.kept_ids,
   )
   params = jax.tree.map(jnp.copy, case.params)
@@ -180,6 +181,7 @@ def test_loss_and_gradient_are_those_of_the_unpacked_formula(
       advantage=case.advantage,
       mask=mask,
       focus=jnp.ones_like(logp),
+      answer=jnp.ones_like(logp),
     )
     focus = built.focus(
       jax.lax.stop_gradient(logp), terms.old_logp, terms.advantage, mask

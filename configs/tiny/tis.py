@@ -15,4 +15,5 @@ def get_config():
   )
   config.train.batches_ahead = 1
   config.train.old_logp = 'trainer'
+  config.sentinels.every = 20
   return config

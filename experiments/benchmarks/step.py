@@ -120,6 +120,7 @@ def update_benchmark(model, params) -> dict:
     (advantage.astype(np.float32),),
     rollouts.mask,
     rollouts.stale,
+    rollouts.thinking_length,
   )
   state = [
     TrainState(

@@ -171,7 +171,7 @@ def _load_recipes(paths: Sequence[str]) -> list[Player]:
   Raises:
     UserError: a config that is none, or whose recipe is none.
   """
-  if not paths:
+  if not paths or '' in paths:
     raise UserError(
       '--config names no file; give one or more, such as '
       'configs/tiny/dler.py,configs/tiny/grpo.py'

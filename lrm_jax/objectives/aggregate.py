@@ -54,6 +54,20 @@ def question_mean(mask: Array) -> jax.Array:
   return mask / _at_least_one(tokens) / _at_least_one(jnp.sum(tokens > 0))
 
 
+def question_sum(mask: Array) -> jax.Array:
+  """`1 / (Q n_b)`: the mean over groups of the mean of their token sums.
+
+  `n_b` is the number of responses of a group with trained tokens, `Q` that of
+  groups which have any. So a group counts as one, whether it has eight samples
+  or one demonstration: HPT's.
+  """
+  mask = _ones(mask)
+  is_response = jnp.any(mask != 0, axis=-1)
+  count = jnp.sum(is_response, axis=1)
+  groups = jnp.sum(count > 0)
+  return mask / _at_least_one(count)[:, None, None] / _at_least_one(groups)
+
+
 def fixed_length(mask: Array, *, length: int) -> jax.Array:
   """`1 / (N length)`: token sums over a constant (Dr. GRPO).
 

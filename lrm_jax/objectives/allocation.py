@@ -33,6 +33,8 @@ def gvm(
   Source: arXiv 2505.02391 and its code: 8 probes and, on average, 8 responses,
   alpha 1e-3, beta 2. There the arrays have no bound. Where no probe of any
   problem is right, the formula says nothing; here all problems are alike then.
+  A problem that gets a single response has nothing to compare it with, and
+  learns nothing from it.
 
   Args:
     rate: `[B]` p, in [0, 1].

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from lrm_jax import masking
 from lrm_jax.objectives import ranges
-from lrm_jax.objectives.credit import Credit
+from lrm_jax.objectives.credit import Credit, of_response
 from lrm_jax.structs import Array, Rollouts
 
 
@@ -121,7 +121,7 @@ def _conflicts(
 ) -> tuple[jax.Array, jax.Array]:
   """(weight `[B, G, T]`, conflict tokens of each response `[B, G]`)."""
   ids, inside = jnp.asarray(rollouts.response_ids), jnp.asarray(mask) != 0
-  mean = masking.mean(advantage, mask, axis=-1)
+  mean = of_response(advantage, mask)
   up, down = mean > 0, mean < 0
   start = _run(ids, inside, up, down)
   # The last token comes first, then the one before it.

@@ -82,14 +82,13 @@ def d3s(
   done = (jnp.max(jnp.asarray(rollouts.step)) - 1) / steps
   at = jnp.clip(done, 0, 1).astype(jnp.float32)
   between = lambda first, last: first + at * (last - first)
-  value = masking.mean(advantage, mask, axis=-1)
+  value = of_response(advantage, mask)
   share = between(rollouts_first, rollouts_last)
   chosen = _most_spread(value, _counted(mask), share)
   mask = jnp.where(chosen[..., None], mask, 0)
   weight = jnp.abs(advantage) * entropy
-  return (advantage,), _heaviest(
-    weight, mask, between(tokens_first, tokens_last)
-  )
+  mask = _heaviest(weight, mask, between(tokens_first, tokens_last))
+  return (jnp.where(mask != 0, advantage, 0),), mask
 
 
 def stratified(
@@ -139,7 +138,7 @@ def stratified(
   found = measures.find(rollouts, measure, 'credit.stratified')
   stratum = jnp.floor(found / width)
   counted = _counted(mask)
-  value = masking.mean(advantage, mask, axis=-1)
+  value = of_response(advantage, mask)
   own = stratum[:, :, None] == stratum[:, None, :]  # [B, G, G]
   own = own & counted[:, :, None] & counted[:, None, :]
   others = jnp.broadcast_to(value[:, None, :], own.shape)
@@ -207,6 +206,20 @@ def copo(
   local = weight * jnp.asarray(advantage)
   others = (1 - weight) * between[:, None, None] * (mask != 0)
   return (local, others), mask
+
+
+def of_response(advantage: Array, mask: Array) -> jax.Array:
+  """`[B, G]`: the mean advantage over a response's trained tokens.
+
+  The largest is taken off before: an advantage that all tokens share comes out
+  to the bit, however many they are, so equal responses stay equal.
+  """
+  kept = jnp.asarray(mask) != 0
+  largest = jnp.max(
+    jnp.asarray(advantage), axis=-1, keepdims=True, initial=-jnp.inf, where=kept
+  )
+  rest = masking.mean(advantage - largest, mask, axis=-1)
+  return jnp.where(jnp.any(kept, axis=-1), largest[..., 0] + rest, 0)
 
 
 def _counted(mask: Array) -> jax.Array:

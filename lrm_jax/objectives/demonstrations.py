@@ -49,11 +49,12 @@ def teach(
 ) -> tuple[jax.Array, ...]:
   """The advantages, with those of demonstrations in the groups that have one.
 
-      A_bgt = coefficient_b G / L_bg       where coefficient_b > 0
+      A_bgt = coefficient_b / L_bg       where coefficient_b > 0
 
-  `L` is the number of trained tokens, so under the loss `likelihood` the group
-  has the mean negative log-likelihood of its demonstration, and counts as much
-  as the G samples that this stands for. A second advantage is 0 there.
+  `L` is the number of trained tokens, so under the loss `likelihood` and the
+  aggregate `question_sum` the group adds `coefficient / Q` times the mean
+  negative log-likelihood of its demonstration, Q groups in all. A second
+  advantage is 0 there.
 
   Args:
     advantages: `[B, G, T]` each.
@@ -66,7 +67,7 @@ def teach(
   mask = jnp.asarray(mask)
   length = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
   given = jnp.asarray(coefficient)[:, None, None]
-  own = given * mask.shape[1] / length * mask
+  own = given / length * mask
   first, *others = advantages
   return (
     jnp.where(given > 0, own, first),

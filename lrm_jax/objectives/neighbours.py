@@ -13,6 +13,12 @@ _NEEDS = {
   ('loss', 'discriminative_ratio'): _DISCRIMINATIVE,
   ('loss', 'gspo'): {'aggregate': 'sequence_mean'},
   ('bonuses', 'close_thinking'): {'revision': 'compress_thinking'},
+  ('demonstration', 'gate'): {
+    # Dropped groups are those that it is for.
+    'selection': 'all_groups',
+    'loss': 'likelihood',
+    'aggregate': 'question_sum',
+  },
   ('shaping', 'tldr'): {'target': 'level_target'},
   # Groups that taught nothing are what it learns from, too.
   ('curriculum', 'dump'): {'selection': 'all_groups'},

@@ -295,15 +295,15 @@ def llds(tokens: TokenTerms, *, tolerance: float = 0.0) -> jax.Array:
   all response tokens, not of those that the gate lets through: the key
   `aggregate` of the regularizer, `token_mean`.
 
-  `old_logp` is the sampler's, which rounds otherwise than the trainer: without
-  a tolerance some tokens have "lost" 1e-6 nats on policy already, and are
-  pulled with the full slope.
+  `old_logp` is of another program than the update, the sampler's or that which
+  scores (`train.old_logp`), and rounds otherwise: without a tolerance some
+  tokens have "lost" 1e-6 nats on policy already, and are pulled with the full
+  slope. All configs set one.
 
   Source: LLDS, arXiv 2512.04220, for search in turns. There a gate is of an
   action, what stands between two outputs of a tool; a response of one turn is
-  one action, so this is also its variant LLDS-R, with a gate per response.
-  Its LLDS-MA, which weights the tokens of the answer down, is left out: terms
-  do not know which tokens are the answer's. The tolerance is ours.
+  one action, so this is also its variant LLDS-R, with a gate per response. Its
+  LLDS-MA is `llds_ma`. The tolerance is ours.
 
   Args:
     tokens: `logp`, `old_logp`, `advantage` and `mask`, `[B, G, T]`.
@@ -324,6 +324,38 @@ def llds(tokens: TokenTerms, *, tolerance: float = 0.0) -> jax.Array:
   # A comparison, not jnp.maximum, whose slope at 0 is 1/2.
   gate = (advantage >= 0) & (total > 0) & (lost > 0)
   return jnp.where(gate, loss, 0)
+
+
+def llds_ma(
+  tokens: TokenTerms, *, answer_weight: float = 0.2, tolerance: float = 0.0
+) -> jax.Array:
+  """LLDS-MA: `llds` that holds on to the answer less than to the thinking.
+
+      l_t = w_t gate max(0, d_t),    w_t = answer_weight from `</think>` on
+                                           1 before it
+
+  with the gate of `llds`, whose sum runs over all trained tokens. Where
+  thinking never closes there is no answer.
+
+  Source: LLDS, arXiv 2512.04220, and its released script, which has a weight of
+  0.2 for what stands between the tags of an answer; here that is what follows
+  the thinking, its closing tag included.
+
+  Args:
+    tokens: as for `llds`, and `answer`.
+    answer_weight: 0 to leave the answer free, 1 for `llds`.
+    tolerance: as for `llds`.
+
+  Returns:
+    `[B, G, T]`, at least 0.
+
+  Raises:
+    UserError: a weight outside 0 to 1, or a negative `tolerance`.
+  """
+  ranges.SHARE.check('llds_ma', answer_weight=answer_weight)
+  is_answer = jnp.asarray(tokens.answer) != 0
+  weight = jnp.where(is_answer, answer_weight, 1.0)
+  return weight * llds(tokens, tolerance=tolerance)
 
 
 # A recipe without any of these needs no reference policy.

@@ -150,10 +150,12 @@ REGULARIZERS = {
   'kl_k2': regularizers.kl_k2,
   'kl_k3': regularizers.kl_k3,
   'llds': regularizers.llds,
+  'llds_ma': regularizers.llds_ma,
 }
 AGGREGATES = {
   'fixed_length': aggregate.fixed_length,
   'question_mean': aggregate.question_mean,
+  'question_sum': aggregate.question_sum,
   'sequence_mean': aggregate.sequence_mean,
   'sequence_sum': aggregate.sequence_sum,
   'token_mean': aggregate.token_mean,

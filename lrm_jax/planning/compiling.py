@@ -188,7 +188,9 @@ def update(run: Run) -> Program:
   kept_ids, most = None, run.layout.kept
   if most:
     kept_ids = jax.ShapeDtypeStruct((*number.shape, most), np.int32)
-  targets = train_step.Targets(number, advantages, number, stale, kept_ids)
+  targets = train_step.Targets(
+    number, advantages, number, stale, stale, kept_ids
+  )
   whole = NamedSharding(run.mesh, PartitionSpec())
   targets = jax.tree.map(lambda x: _shape(x, whole), targets)
   lowered = program.lower(run.state, run.reference, packed, targets, run.frozen)

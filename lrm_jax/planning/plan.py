@@ -43,6 +43,12 @@ def plan(
     UserError: `lrm train` would refuse the config, or there is no such
       topology.
   """
+  if config.train.batches_ahead:
+    raise UserError(
+      'train.batches_ahead=1: a plan knows nothing of the second copy of the '
+      'policy, nor of the sampler beside the update; plan with 0, and leave '
+      'room for them'
+    )
   devices = topologies.find(topology)
   chip = topologies.chip(topology, devices)
   run = compiling.describe(config, devices)

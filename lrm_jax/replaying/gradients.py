@@ -219,14 +219,15 @@ class Cotangents(NamedTuple):
 
 
 def make_cotangents(recipe: Recipe) -> Callable[..., Cotangents]:
-  """`f(logp, entropy, ref_logp, old_logp, advantages, mask) -> Cotangents`.
+  """`f(logp, entropy, ref_logp, old_logp, advantages, mask, thinking)`.
 
-  All `[B, G, T]`, `advantages` a tuple of them. What stands outside the mask
+  Gives `Cotangents`. All are `[B, G, T]`, `advantages` a tuple of them, and
+  `thinking` `[B, G]`, see `train_step.Targets`. What stands outside the mask
   does not matter.
   """
 
   @jax.jit
-  def cotangents(logp, entropy, ref_logp, old_logp, advantages, mask):
+  def cotangents(logp, entropy, ref_logp, old_logp, advantages, mask, thinking):
     logp, entropy, ref_logp = (
       jnp.where(mask > 0, x, 0.0) for x in (logp, entropy, ref_logp)
     )
@@ -244,6 +245,7 @@ def make_cotangents(recipe: Recipe) -> Callable[..., Cotangents]:
         advantage=advantage,
         mask=mask,
         focus=jnp.ones_like(logp),
+        answer=train_step.answers(thinking, mask),
       )
       return recipe.total(terms, advantages, weights, focus)
 

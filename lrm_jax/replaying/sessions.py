@@ -99,6 +99,7 @@ class Session:
         played.credit.old_logp,
         played.credit.advantages,
         played.credit.mask,
+        played.batch.rollouts.thinking_length,
       )
       self._tallies[k].push(step, played, each, self._tokenizer)
       for values, part in zip(whole, (each.logp, each.entropy), strict=True):

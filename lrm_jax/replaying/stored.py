@@ -50,6 +50,7 @@ _MORE = {
   'target': (int,),
   'begun': (int,),
   'room': (int,),
+  'samples': (int,),
   'measures': (dict,),
   'question': (str,),
   'answer': (str,),
@@ -114,7 +115,7 @@ def find(text: str) -> list[storage.Path]:
     UserError: there is no such thing, or no step in it.
   """
   found = []
-  for part in text.split(','):
+  for part in filter(None, text.split(',')):
     path = storage.as_path(part)
     with storage.explained(path):
       if path.is_file():
@@ -150,6 +151,11 @@ def read(path: storage.Path) -> Step:
       f'{path}: has responses that were given and not sampled (HPT), in the '
       'places of others; lrm replay reads what was sampled: give other rollouts'
     )
+  if len({row['samples'] for row in rows if 'samples' in row}) > 1:
+    raise UserError(
+      f'{path}: problems have different numbers of responses (GVM); lrm replay '
+      'reads groups of one size: give other rollouts'
+    )
   try:
     return _step(rows)
   except (ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -182,7 +188,7 @@ def _step(rows: Sequence[Row]) -> Step:
   if any(row['room'] != room for row in rows):
     raise ValueError('rows of different room')
   if any(len(group) != samples for group in groups):
-    raise ValueError('groups of different sizes, as GVM makes them')
+    raise ValueError('groups of different sizes')
   first = [group[0] for group in groups]
   places = [row['row'] for row in first if row['row'] is not None]
   if sorted(places) != list(range(len(places))) or not places:

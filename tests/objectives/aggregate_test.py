@@ -18,6 +18,7 @@ EAGER = {
   'sequence_sum': aggregate.sequence_sum,
   'fixed_length': functools.partial(aggregate.fixed_length, length=5),
   'question_mean': aggregate.question_mean,
+  'question_sum': aggregate.question_sum,
 }
 EVERY = {name: jax.jit(function) for name, function in EAGER.items()}
 
@@ -34,6 +35,7 @@ MASK = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
     ('sequence_sum', 1 / 2, 1 / 2),
     ('fixed_length', 1 / 10, 1 / 10),  # 1 / (2 * 5)
     ('question_mean', 1 / 4, 1 / 4),  # one group of 4
+    ('question_sum', 1 / 2, 1 / 2),  # one group of 2 responses
   ],
 )
 def test_literals(name, long, short):
@@ -51,6 +53,16 @@ def test_question_mean_counts_groups_with_trained_tokens():
   np.testing.assert_allclose(weights[0], MASK[0] / 8)
   assert not weights[1].any()
   assert weights[2, 1, 0] == weights[2].sum() == 1 / 2
+
+
+def test_question_sum_counts_a_group_as_one():
+  # Two responses, none, and one: each of the first counts half of the last.
+  mask = np.concatenate([MASK, 0 * MASK, 0 * MASK])
+  mask[2, 1, :2] = 1
+  weights = np.asarray(aggregate.question_sum(mask))
+  np.testing.assert_allclose(weights[0], MASK[0] / 4)
+  assert not weights[1].any()
+  np.testing.assert_allclose(weights[2], mask[2] / 2)
 
 
 @pytest.mark.parametrize('name', EVERY)

@@ -275,3 +275,26 @@ def test_numbers_that_cannot_be(name, keys, message):
   with pytest.raises(UserError) as error:
     tables.CREDIT[name](*random(0), **KEYWORDS[name] | keys)
   assert str(error.value).startswith(message)
+
+
+def test_equal_responses_of_any_length_stay_equal():
+  """A mean of float32 depends on how many it is of; that must not count."""
+  length = np.array([[1, 7, 100, 333, 999, 4095, 2, 3, 4, 5, 6, 4096]])
+  rollouts = reference.rollouts(
+    correct=np.zeros(length.shape),
+    length=length,
+    measures={'paragraphs': [[0] * 6 + [1] * 6]},
+  )
+  values = np.float32([[0.1] * 6 + [-1.2345678] * 6])
+  advantage = values[..., None] * rollouts.mask
+  (found,), _ = credit.stratified(
+    rollouts,
+    advantage,
+    rollouts.mask,
+    None,
+    measure='paragraphs',
+    width=1.0,
+    share=1.0,
+    eps=0.0,
+  )
+  np.testing.assert_array_equal(found, 0)

@@ -43,8 +43,8 @@ def test_teach_equals_the_loops():
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_the_loss_is_a_mean_likelihood_that_counts_as_the_group():
-  """0.5 * mean(-logp) * G / N, N = 3 responses: one given and two sampled."""
+def test_the_loss_is_a_mean_likelihood_that_counts_as_one_group():
+  """0.5 * mean(-logp) / Q, Q = 2 groups, however many responses the other."""
   mask = np.float32([[[1, 1, 1], [0, 0, 0]], [[1, 0, 0], [1, 1, 0]]])
   logp = jnp.float32([[[-1, -2, -6], [0] * 3], [[-1, 0, 0], [-1, -1, 0]]])
   (advantage,) = demonstrations.teach(
@@ -53,12 +53,11 @@ def test_the_loss_is_a_mean_likelihood_that_counts_as_the_group():
 
   def loss(logp):
     values = losses.likelihood(logp, logp, advantage, mask)
-    return jnp.sum(values * aggregate.sequence_sum(mask))
+    return jnp.sum(values * aggregate.question_sum(mask))
 
-  np.testing.assert_allclose(loss(logp), 0.5 * 3 * 2 / 3, rtol=1e-6)
-  expected_gradient = -0.5 / 3 * 2 / 3
+  np.testing.assert_allclose(loss(logp), 0.5 * 3 / 2, rtol=1e-6)
   np.testing.assert_allclose(
-    jax.grad(loss)(logp)[0, 0], expected_gradient, rtol=1e-6
+    jax.grad(loss)(logp)[0, 0], -0.5 / 3 / 2, rtol=1e-6
   )
 
 

@@ -88,6 +88,7 @@ def token_terms(peer, case, built, logp):
     advantage=advantages.per_token(advantage, mask),
     mask=mask,
     focus=jnp.ones_like(logp),
+    answer=jnp.ones_like(logp),
   )
 
 
@@ -127,7 +128,7 @@ def test_regularizer_and_its_gradient(peer, case):
   mask = arrays['mask']
 
   def values(logp):
-    rest = ('old_logp', 'ref_logp', 'entropy', 'advantage', 'mask', 'focus')
+    rest = ('old_logp', 'ref_logp', 'entropy', 'advantage', 'focus', 'answer')
     given = {name: arrays['ref_logp'] for name in rest} | {'mask': mask}
     return term.function(TokenTerms(logp=logp, **given))
 

@@ -63,7 +63,9 @@ def step(recipe, logp, rollouts):
   mask = rollouts.mask * recipe.selection(rollouts, reward)[..., None]
   advantage = advantages.per_token(recipe.advantage(reward, mask), mask)
   ones = jnp.ones_like(mask)
-  terms = TokenTerms(logp, old_logp, ref_logp, -logp, advantage, mask, ones)
+  terms = TokenTerms(
+    logp, old_logp, ref_logp, -logp, advantage, mask, ones, ones
+  )
   return recipe.total(terms, (advantage,), recipe.weights(mask), {}), (
     reward,
     memory,

@@ -20,7 +20,9 @@ from tests.objectives.reference import regularizers as expected_regularizers
 def terms(seed=0):
   logp, old_logp, ref_logp, advantage, mask = reference.batch(seed, samples=12)
   ones = np.ones_like(mask)
-  return TokenTerms(logp, old_logp, ref_logp, ones, advantage, mask, ones)
+  return TokenTerms(
+    logp, old_logp, ref_logp, ones, advantage, mask, ones, mask * (logp < -1)
+  )
 
 
 def rows(d, advantage, mask=None):
@@ -29,7 +31,7 @@ def rows(d, advantage, mask=None):
   ones = jnp.ones_like(d)
   advantage = jnp.asarray([advantage], jnp.float32)[..., None] * ones
   mask = ones if mask is None else jnp.asarray([mask], jnp.float32)
-  return TokenTerms(-d, 0 * d, -d, ones, advantage, mask, ones)
+  return TokenTerms(-d, 0 * d, -d, ones, advantage, mask, ones, 0 * ones)
 
 
 def llds(tokens, **keys):
@@ -123,6 +125,31 @@ def test_llds_looks_at_each_response_alone():
     np.testing.assert_array_equal(
       regularizers.llds(part), whole[row : row + 1, 1:]
     )
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_llds_ma_equals_the_loops(seed):
+  tokens = terms(seed)
+  expected = expected_regularizers.llds_ma(tokens)
+  found = regularizers.llds_ma(tokens)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  # Neither `llds` nor nothing on the answers.
+  assert (np.asarray(found) != np.asarray(regularizers.llds(tokens))).any()
+  assert (expected * tokens.answer > 0).any()
+
+
+def test_llds_ma_literal():
+  tokens = rows([[0.5, 0.25, -0.25]], [1])
+  answer = jnp.asarray([[[0, 1, 1]]], jnp.float32)
+  tokens = dataclasses.replace(tokens, answer=answer)
+  values = regularizers.llds_ma(tokens, answer_weight=0.2)
+  np.testing.assert_allclose(values, [[[0.5, 0.05, 0]]], rtol=1e-6)
+  for weight in (0.0, 1.0):
+    values = regularizers.llds_ma(tokens, answer_weight=weight)
+    np.testing.assert_allclose(values, [[[0.5, 0.25 * weight, 0]]], rtol=1e-6)
+  with pytest.raises(UserError) as error:
+    regularizers.llds_ma(tokens, answer_weight=1.5)
+  assert str(error.value).startswith('llds_ma: answer_weight = 1.5; give one ')
 
 
 def test_llds_is_a_mean_over_all_tokens_in_its_recipe():

@@ -25,10 +25,11 @@ PARTS = {
   'kl_k2': regularizers.kl_k2,
   'kl_k3': regularizers.kl_k3,
   'llds': regularizers.llds,
+  'llds_ma': regularizers.llds_ma,
 }
 EVERY = list(PARTS)
 # One by one; the others look at a response as a whole.
-TOKENWISE = [name for name in EVERY if name != 'llds']
+TOKENWISE = [name for name in EVERY if not name.startswith('llds')]
 KLS = ['kl_k1', 'kl_k2', 'kl_k3']
 JITTED = {name: jax.jit(function) for name, function in PARTS.items()}
 
@@ -44,6 +45,7 @@ def terms(seed=0):
     advantage=advantage,
     mask=mask,
     focus=focus.astype(np.float32),
+    answer=mask * (focus > 0),
   )
 
 

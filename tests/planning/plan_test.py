@@ -127,6 +127,11 @@ def test_exit_code_says_whether_it_fits(monkeypatch, capsys, hbm, code):
       ('--topology=local', '--config.mesh.tensor=2'),
       'is not for 1 devices',
     ),
+    (
+      ('--topology=local', '--config.train.batches_ahead=1'),
+      'train.batches_ahead=1: a plan knows nothing of the second copy of the '
+      'policy, nor of the sampler beside the update; plan with 0',
+    ),
   ],
 )
 def test_mistakes_end_in_a_line(flags, message, capsys):

@@ -81,7 +81,11 @@ def of_update(case, k):
     rollouts, mask.any(-1), rows=16, row_length=32, groups_per_micro_batch=4
   )
   targets = train_step.Targets(
-    rollouts.sampler_logp, (advantage[k],), mask, rollouts.stale
+    rollouts.sampler_logp,
+    (advantage[k],),
+    mask,
+    rollouts.stale,
+    rollouts.thinking_length,
   )
   copy = jax.tree.map(jnp.copy, params)
   state = TrainState(jnp.int32(0), copy, optimizer.init(copy))
@@ -108,7 +112,13 @@ def test_gradients_are_those_of_the_update(case, monkeypatch, at_once):
   ref_logp, _ = model.score(step, reference, everything)
   found = [
     gradients.make_cotangents(train_step_test.make_recipe(name))(
-      logp, entropy, ref_logp, rollouts.sampler_logp, (advantage[k],), mask
+      logp,
+      entropy,
+      ref_logp,
+      rollouts.sampler_logp,
+      (advantage[k],),
+      mask,
+      rollouts.thinking_length,
     )
     for k, name in enumerate(NAMES)
   ]

@@ -202,3 +202,12 @@ def test_given_responses_are_refused(tmp_path):
   given = [(row['row'], row['sample']) for row in rows if row['demonstrated']]
   assert given == [(1, 0)]
   assert 'has responses that were given and not sampled (HPT)' in refusal(path)
+
+
+def test_problems_with_different_numbers_of_responses_are_refused(tmp_path):
+  found = sampled()
+  found.rollouts.length[4, 1] = 0  # never asked for
+  found.rollouts.truncated[4, 1] = False
+  path, _ = write(tmp_path, batch_of(found))
+  message = refusal(path)
+  assert 'problems have different numbers of responses (GVM)' in message

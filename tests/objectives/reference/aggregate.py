@@ -35,6 +35,11 @@ def fixed_length(values, mask, length):
   return np.mean([response.sum() / length for response in _all(values, mask)])
 
 
+def question_sum(values, mask):
+  groups = _responses(values, mask)
+  return np.mean([np.mean([r.sum() for r in group]) for group in groups])
+
+
 def question_mean(values, mask):
   groups = _responses(values, mask)
   return np.mean([np.concatenate(group).mean() for group in groups])

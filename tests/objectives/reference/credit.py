@@ -48,7 +48,8 @@ def d3s(
   tokens = sorted((weights[tuple(i)] for i in np.argwhere(kept)), reverse=True)
   share = tokens_first + at * (tokens_last - tokens_first)
   least = tokens[math.ceil(share * len(tokens) - 1e-9) - 1]
-  return (advantage,), kept * (weights >= least)
+  mask = kept * (weights >= least)
+  return (advantage * mask,), mask
 
 
 def stratified(rollouts, advantage, mask, entropy, measure, width, share, eps):

@@ -20,5 +20,5 @@ def teach(advantages, mask, coefficient):
       for out in found:
         out[b] = 0
       for g, t in np.argwhere(mask[b]):
-        found[0][b, g, t] = given * mask.shape[1] / mask[b, g].sum()
+        found[0][b, g, t] = given / mask[b, g].sum()
   return tuple(found)

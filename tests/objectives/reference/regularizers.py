@@ -95,6 +95,14 @@ def llds(tokens, tolerance=0.0):
   return values
 
 
+def llds_ma(tokens, answer_weight=0.2, tolerance=0.0):
+  values = llds(tokens, tolerance)
+  for at in np.ndindex(values.shape):
+    if tokens.answer[at]:
+      values[at] *= answer_weight
+  return values
+
+
 def adaptive_entropy(tokens):
   return entropy(tokens) * tokens.focus
 
