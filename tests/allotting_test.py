@@ -299,11 +299,11 @@ def test_a_step_of_gvm(grader, tmp_path):
   assert batch.stats['sampled_tokens'] == tokens + batch.stats['probe_tokens']
   assert built.sampled_tokens == batch.stats['sampled_tokens']
   assert not batch.keep[~there].any() and not batch.judged[~there].any()
-  numbers, advantage = updating.update(built, batch)
-  assert not np.asarray(advantage)[~there].any()
-  (values,) = updating.wait(numbers)
+  batch, credit = updating.credit(built, batch)
+  assert not credit.recorded[~there].any()
+  (values,) = updating.wait(updating.update(built, batch, credit))
   assert values['trained_tokens'] == batch.rollouts.length[batch.keep].sum()
-  records.write_step(tmp_path, built.tokenizer, batch, advantage, 1)
+  records.write_step(tmp_path, built.tokenizer, batch, credit.recorded, 1)
   rows = jsonl.read_rows(tmp_path / 'rollouts' / 'step_000001.jsonl.gz')
   assert len(rows) == there.sum()
 
