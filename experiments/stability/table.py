@@ -64,31 +64,33 @@ def row(name: str, runs: list[dict]) -> str:
 
 
 def draw(found: dict[str, list[dict]], path: pathlib.Path) -> None:
-  """Accuracy and entropy over steps, a line a seed."""
-  fig = figure.Figure(figsize=(11, 4.2), layout='constrained')
+  """Accuracy and entropy over steps: seeds pale, their mean strong."""
+  fig = figure.Figure(figsize=(11, 4.6), layout='constrained')
   axes = fig.subplots(1, 2)
   for i, (name, runs) in enumerate(found.items()):
-    style = ('-', '--')[i // len(COLOURS)]
-    for run in runs:
-      for axis, column in zip(axes, ('accuracy', 'entropy'), strict=True):
-        values = [
-          float('nan') if x is None else x for x in run['steps'][column]
-        ]
-        axis.plot(
-          range(1, len(values) + 1),
-          values,
-          style,
-          color=COLOURS[i % len(COLOURS)],
-          linewidth=1,
-          alpha=0.8,
-          label=name if run is runs[0] else None,
-        )
+    look = {
+      'color': COLOURS[i % len(COLOURS)],
+      'linestyle': ('-', '--')[i // len(COLOURS)],
+    }
+    for axis, column in zip(axes, ('accuracy', 'entropy'), strict=True):
+      lines = [
+        [float('nan') if x is None else x for x in run['steps'][column]]
+        for run in runs
+      ]
+      steps = range(1, len(lines[0]) + 1)
+      for line in lines:
+        axis.plot(range(1, len(line) + 1), line, **look, lw=0.6, alpha=0.25)
+      mean = [statistics.fmean(values) for values in zip(*lines, strict=False)]
+      axis.plot(steps[: len(mean)], mean, **look, lw=2, label=name)
   axes[0].set_ylabel('accuracy of what is sampled')
   axes[1].set_ylabel('entropy (nats a trained token)')
+  axes[1].set_yscale('log')
   for axis in axes:
     axis.set_xlabel('step')
     axis.grid(alpha=0.3)
-  axes[0].legend(fontsize=8)
+  fig.legend(
+    *axes[0].get_legend_handles_labels(), ncols=8, loc='outside upper center'
+  )
   fig.savefig(path, dpi=110)
 
 
