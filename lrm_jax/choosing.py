@@ -62,17 +62,8 @@ class Curriculum:
     return stream.take(count)
 
   # Responses per problem that are sampled to see how many it should have; 0:
-  # every problem has `train.samples`.
+  # every problem has `train.samples`. See `Gvm.allot`.
   probes = 0
-
-  def allot(self, probed: Rollouts, gradient: np.ndarray) -> np.ndarray:
-    """How many responses each problem gets, `[B]`; only with `probes`.
-
-    Args:
-      probed: graded probes, which are not trained on.
-      gradient: `[B, G]`; of right ones, see `programs.make_gradients`.
-    """
-    raise NotImplementedError
 
   def verified(
     self,
@@ -253,8 +244,14 @@ class Gvm(Curriculum):
     self._told: list[tuple[np.ndarray, np.ndarray]] = []
     self.probes = part.keywords['probes']
 
-  def allot(self, probed, gradient):
-    """See `Curriculum`; probes without a verdict count for nothing."""
+  def allot(self, probed: Rollouts, gradient: np.ndarray) -> np.ndarray:
+    """How many responses each problem gets, `[B]`.
+
+    Args:
+      probed: graded probes, which are not trained on; those without a verdict
+        count for nothing.
+      gradient: `[B, G]`; of right ones, see `programs.make_gradients`.
+    """
     judged = probed.there & probed.verified
     right = probed.right & judged
     rate = right.sum(1) / np.maximum(judged.sum(1), 1)

@@ -49,13 +49,8 @@ LORA = Lora(rank=3, alpha=5.0)
 
 def make_targets(case):  # noqa: F811
   told = case.rollouts
-  return train_step.Targets(
-    told.sampler_logp,
-    (case.advantage,),
-    told.mask,
-    told.stale,
-    told.thinking_length,
-  )
+  beside = told.mask, told.stale, told.thinking_length
+  return train_step.Targets(told.sampler_logp, (case.advantage,), *beside)
 
 
 def run_update(case, adapters, recipe='dler', groups=4, rows=16):  # noqa: F811
