@@ -252,8 +252,7 @@ def _experiment(keep_unverified):
       class train:  # noqa: N801
         """Likewise."""
 
-  Experiment.memory = _Memories()
-  Experiment.sampler_mesh = None
+  Experiment.memory, Experiment.sampler_mesh = _Memories(), None
   Experiment.programs.shape = staticmethod(shape)
   Experiment.config.train.keep_unverified = keep_unverified
   return Experiment
