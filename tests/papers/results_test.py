@@ -58,3 +58,13 @@ def test_the_hash_is_of_what_is_compared():
   assert results.config_hash(config) == results.config_hash(same)
   other = config | {'x': {'y': 2}}
   assert results.config_hash(config) != results.config_hash(other)
+
+
+def test_one_run_has_one_set_of_problems(tmp_path):
+  made_up.write(tmp_path / 'run')
+  made_up.write(tmp_path / 'other', ids=('a', 'b'))
+  for name in ('before.json', 'before.jsonl.gz'):
+    path = tmp_path / 'run' / 'evaluation' / name
+    path.write_bytes((tmp_path / 'other' / 'evaluation' / name).read_bytes())
+  with pytest.raises(UserError, match='other problems than the evaluations be'):
+    results.record(tmp_path / 'run', 'dler', jobs.ROOT)
