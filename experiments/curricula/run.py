@@ -3,7 +3,7 @@
   python experiments/curricula/run.py [RUNS_DIR]
 
 Every config of configs/curricula, three seeds each. Repeat the command to
-continue. Two cores take about an hour.
+continue. Two cores take about 40 minutes.
 """
 
 import pathlib

@@ -77,6 +77,15 @@ def relative_change(new: np.ndarray, old: np.ndarray) -> Estimate:
   )
 
 
+def scaled(factor: float, estimate: Estimate) -> Estimate:
+  """An estimate in another unit; the factor is above 0."""
+  return estimate._replace(
+    value=factor * estimate.value,
+    low=factor * estimate.low,
+    high=factor * estimate.high,
+  )
+
+
 def _half(values: np.ndarray) -> float:
   """Half of the interval of a mean of independent values."""
   error = values.std(ddof=1) / math.sqrt(len(values))

@@ -61,7 +61,9 @@ def run_row(results: Results, name: str) -> tuple[str, ...]:
     interval(estimates.mean(100 * (right[1] - right[0]))),
     f'{tokens[0].mean():.1f}',
     f'{tokens[1].mean():.1f}',
-    interval(_percent(estimates.relative_change(tokens[1], tokens[0]))),
+    interval(
+      estimates.scaled(100, estimates.relative_change(tokens[1], tokens[0]))
+    ),
     f'{100 * truncated:.1f}',
     f'{mean("sampled_tokens") / 1e6:.2f}',
     f'{mean("seconds") / 60:.1f}',
@@ -105,10 +107,6 @@ def insert(text: str, table: str) -> str:
       f'README.md: expected one {BEGIN!r} and one {END!r} behind it'
     )
   return f'{head}{BEGIN}\n{table}\n{END}{tail}'
-
-
-def _percent(estimate: Estimate) -> Estimate:
-  return Estimate(*(100 * x for x in estimate[:3]), estimate.seeds)
 
 
 def _made_on(runs: list[Record]) -> str:
