@@ -31,6 +31,7 @@ def of_evaluation(
   stop: Sequence[str],
   instruction: str,
   target: int,
+  section: str = 'flags',
 ) -> dict[str, Any]:
   """The settings, as JSON has them.
 
@@ -45,11 +46,12 @@ def of_evaluation(
     stop: texts; their order does nothing.
     instruction: of prompts.
     target: what prompts ask for; 0 for nothing.
+    section: what the settings are called in messages.
 
   Raises:
     UserError: a rule of truncation that is none.
   """
-  rules, most, _ = sampler_settings.law(truncation, 'evaluation')
+  rules, most, _ = sampler_settings.law(truncation, section)
   on = {k: v for k, v in rules._asdict().items() if v is not None}
   return {
     'data': fingerprint(problems),
@@ -85,6 +87,7 @@ def of_run(config: Any, problems: Sequence[Problem]) -> dict[str, Any]:
     stop=config.stopping.stop,
     instruction=config.data.instruction,
     target=own.target,
+    section='eval',
   )
 
 

@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """G graded responses to each of B problems; lengths are in tokens.
+  r"""G graded responses to each of B problems; lengths are in tokens.
 
   Attributes:
     name: where it was read from; heads columns and messages.
@@ -58,7 +58,7 @@ class Evaluation:
     truncated: `[B, G]` bool, ended by the cap.
     answer_class: `[B, G]` int64, see `classes.py`: 0 for right answers, equal
       numbers for answers of a problem that are equal, -1 without an answer.
-    words: `[B, G]` int64, runs of `\\w` in the response; -1 without its text.
+    words: `[B, G]` int64, runs of `\w` in the response; -1 without its text.
     characters: `[B, G]` int64, of what follows `</think>`; likewise.
     rows: the rows as they are stored, B lists of G, if they were asked for;
       of those without `response` there are numbers only.
@@ -173,7 +173,7 @@ def of_rows(
   for row in rows:
     for key in FIELDS:
       columns[key].append(row[key])
-    words, characters = _sizes(row)
+    words, characters = sizes(row)
     columns['words'].append(words)
     columns['characters'].append(characters)
     if texts:
@@ -210,6 +210,16 @@ def count_words(text: str) -> int:
   return sum(1 for _ in re.finditer(r'\w+', text))
 
 
+def sizes(row: Row) -> tuple[int, int]:
+  """(words of the response, characters of its visible answer); -1 unknown."""
+  if 'words' in row:
+    return row['words'], row['characters']
+  if is_numbers_only(row):
+    return -1, -1
+  _, answer, _ = prompts.split_response(row['response'])
+  return count_words(row['response']), len(answer.strip())
+
+
 def is_numbers_only(row: Row) -> bool:
   """Whether a row was stored without its text."""
   return 'response' not in row
@@ -218,14 +228,6 @@ def is_numbers_only(row: Row) -> bool:
 def numbers_only(row: Row) -> Row:
   """A row without what is long: the `FIELDS`."""
   return {key: row[key] for key in FIELDS}
-
-
-def _sizes(row: Row) -> tuple[int, int]:
-  """(words of the response, characters of its visible answer)."""
-  if is_numbers_only(row):
-    return -1, -1
-  _, answer, _ = prompts.split_response(row['response'])
-  return count_words(row['response']), len(answer.strip())
 
 
 def _table(
