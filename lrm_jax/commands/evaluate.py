@@ -13,7 +13,6 @@ tokens. What was stopped goes on with the same command, and what has ended
 prints its table again.
 """
 
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +24,6 @@ from lrm_jax import (
   jsonl,
   locking,
   rollout,
-  storage,
   workdir,
 )
 from lrm_jax.commands import evaluation_jobs, loading, output
@@ -139,6 +137,8 @@ def run(flag_values: flags.FlagValues) -> None:
     workdir.write_summary(folder, evaluation_jobs.common(jobs) | whole)
     print(describing.several(whole['sets'], whole))
     written = f'summary.json, and {", ".join(found)} with theirs'
+  if not todo:
+    written = f'nothing was left to sample; {written}'
   print(f'{folder}: {written} ({seconds:.0f} s)')
 
 

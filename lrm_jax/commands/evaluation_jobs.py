@@ -13,7 +13,7 @@ from lrm_jax import assets, storage
 from lrm_jax.commands import loading, output
 from lrm_jax.data import prompts, sources
 from lrm_jax.errors import UserError
-from lrm_jax.evaluation import settings
+from lrm_jax.evaluation import chunks, settings
 from lrm_jax.structs import Problem
 from lrm_jax.tokenization import base
 
@@ -171,6 +171,9 @@ def _check_folder(folder: storage.Path, specs: Sequence[str]) -> None:
         f"--workdir='{folder}' holds an evaluation of one data set, and --data "
         f'names {len(specs)}; choose another --workdir'
       )
+    if not (folder / 'summary.json').exists():
+      return
+  chunks.check(folder, {'verb': 'eval', 'data': list(specs)})
 
 
 def _load(flag_values: flags.FlagValues, spec: str) -> list[Problem]:

@@ -112,7 +112,9 @@ def mean_interval(
     seed: likewise.
 
   Returns:
-    No test is made. Of one problem there is no interval.
+    No test is made. Of one problem there is no interval. Where all problems
+    have the same mean, such as 0, the interval is a point: resamples know of no
+    other problems than these.
   """
   sums = np.asarray(values, np.float64).sum(axis=1)
   problems, size = len(sums), np.size(values)
@@ -198,7 +200,7 @@ def paired_ratio(
       return (counts @ above) / (counts @ below) * scale
 
   value = float(statistic(np.ones((1, len(above))))[0])
-  if len(above) < 2:
+  if len(above) < 2 or not below.any():
     return Estimate(value, math.nan, math.nan)
   found = bootstrap(statistic, len(above), draws=draws, seed=seed)
   low, high = map(float, percentile(found, level))
