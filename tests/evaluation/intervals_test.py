@@ -165,7 +165,7 @@ def test_student_by_hand():
 
 
 def test_welch_by_hand():
-  """Variances 1 of 3 each: error sqrt(2/3), 4 degrees, whose 2.7764 is tabled."""
+  """Variances 1, 3 each: error sqrt(2/3), 4 degrees, whose 2.7764 is tabled."""
   found = intervals.welch_difference([1, 2, 3], [4, 5, 6])
   half = 2.776445 * math.sqrt(2 / 3)
   assert found.value == 3
