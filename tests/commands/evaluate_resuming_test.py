@@ -277,7 +277,7 @@ def test_a_chunk_of_other_problems(
   assert start(data, tmp_path / 'run') == 2
   assert (
     f"'{path}': not 2 samples of each problem from 'p2' on; delete the file, "
-    'and they are sampled again\n'
+    'and they are sampled again'
   ) in capsys.readouterr().err
   path.unlink()
   assert start(data, tmp_path / 'run') == 0

@@ -24,9 +24,9 @@ PROBLEMS = [
   Problem('a', 'Start=1', '2', level=1),
   Problem('b', 'Start=2', '3', level=2),
 ]
-# Of each problem; only algebra or a value tells that 1/2 and 0.5 are one.
+# Of each problem; 07 and 7 are one answer.
 TEXTS = [
-  ['=</think>\\boxed{2}', '=</think>\\boxed{1/2}', '=</think>\\boxed{0.5}'],
+  ['=</think>\\boxed{2}', '=</think>\\boxed{07}', '=</think>\\boxed{7}'],
   ['=', '==</think>\\boxed{7}', '</think>\\boxed{3}'],
 ]
 CORRECT = [[1, 0, 0], [0, 0, 1]]
@@ -95,8 +95,8 @@ def test_every_sample_leaves_its_numbers(grader, calls, tmp_path):
   found = [(row['extracted'], row['class'], row['correct']) for row in rows]
   assert found == [
     ('2', 0, True),
-    ('1/2', 1, False),
-    ('0.5', 1, False),
+    ('07', 1, False),
+    ('7', 1, False),
     (None, -1, False),
     ('7', 1, False),
     ('3', 0, True),
