@@ -35,6 +35,7 @@ FIELDS = {
   'extracted': (str, type(None)),
   'class': (int,),
 }
+_MOST = 10**18
 _NAMES = re.compile(r'before|after|step_\d+')
 
 Row = dict[str, Any]
@@ -105,7 +106,7 @@ def read(folder: str | storage.Path, *, texts: bool = False) -> Evaluation:
   summary = _read_summary(summary_path)
   with storage.explained(rows_path):
     has_rows = rows_path.exists()
-  if 'settings' not in summary or not has_rows:
+  if not _is_complete(summary) or not has_rows:
     raise UserError(
       f"'{name}' was written by an earlier version, without what a comparison "
       'needs; evaluate that model again'
@@ -178,6 +179,13 @@ def of_rows(
     columns['characters'].append(characters)
     if texts:
       kept.append(row)
+    if max(map(abs, (row['length'], row['thinking_length'], row['class']))) > (
+      _MOST
+    ):
+      raise UserError(
+        f"'{name}': a row of {row['id']!r} has a number of more than 18 digits;"
+        ' evaluate that model again'
+      )
   ids = columns['id'][::samples]
   whole = [name for name in ids for _ in range(samples)]
   numbers = list(range(samples)) * len(ids)
@@ -253,6 +261,15 @@ def _files(path: storage.Path) -> tuple[storage.Path, storage.Path]:
     if inner.is_dir():
       return inner / 'after.json', inner / 'after.jsonl.gz'
   return path / 'summary.json', path / 'rollouts.jsonl.gz'
+
+
+def _is_complete(summary: Mapping[str, Any]) -> bool:
+  """Whether it says what was asked, and of whom."""
+  parts = [summary[x] for x in ('settings', 'identity') if x in summary]
+  if len(parts) < 2 or not all(isinstance(x, dict) for x in parts):
+    return False
+  samples = parts[0]['samples'] if 'samples' in parts[0] else None
+  return type(samples) is int and samples > 0
 
 
 def _read_summary(path: storage.Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from lrm_jax import jsonl, locking, main, storage
@@ -298,6 +299,8 @@ def test_rows_have_the_answer_and_its_class(tmp_path, data, fake):
   found = stored.read(str(tmp_path / 'run'), texts=True)
   assert found.rows[4][1] == rows[-1]
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  sizes = [x.size for x in jax.tree.leaves(tiny.params(tiny.config()))]
+  assert summary['parameters'] == sum(sizes)
   # One of two votes is a tie: (1/2 + 0 + 1/2 + 0 + 1/2) / 5.
   assert summary['maj_at_k'] == pytest.approx({'1': 0.3, '2': 0.3})
   assert summary['pass_at_k'] == pytest.approx({'1': 0.3, '2': 0.6})

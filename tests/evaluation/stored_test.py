@@ -142,7 +142,15 @@ def test_a_summary_that_is_damaged(tmp_path, text):
   assert message.endswith('evaluate that model again')
 
 
-@pytest.mark.parametrize('text', ['{}', '[]', '3'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    *('{}', '[]', '3', '{"settings": {"samples": 2}}'),
+    '{"settings": 2, "identity": {}}',
+    '{"settings": {"samples": 0}, "identity": {}}',
+    '{"settings": {"samples": "2"}, "identity": {}}',
+  ],
+)
 def test_an_earlier_version_kept_too_little(tmp_path, text):
   write(tmp_path)
   (tmp_path / 'summary.json').write_text(text)
@@ -179,3 +187,12 @@ def test_rows_without_a_field(tmp_path):
   del found[2]['class']
   write(tmp_path, found)
   assert "rollouts.jsonl.gz:3: no field 'class'" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize('field', ['length', 'thinking_length', 'class'])
+def test_numbers_that_no_array_holds(tmp_path, field):
+  write(tmp_path, [*rows()[:3], row('b', 1, **{field: -(10**30)})])
+  assert refusal(tmp_path) == (
+    f"'{tmp_path}': a row of 'b' has a number of more than 18 digits; evaluate "
+    'that model again'
+  )
