@@ -35,6 +35,7 @@ FIELDS = {
   'extracted': (str, type(None)),
   'class': (int,),
 }
+# What arrays of 64 bits hold, with room for sums.
 _MOST = 10**18
 _NAMES = re.compile(r'before|after|step_\d+')
 
@@ -172,6 +173,7 @@ def of_rows(
   columns = {key: [] for key in (*FIELDS, 'words', 'characters')}
   kept = []
   for row in rows:
+    _check_size(name, row)
     for key in FIELDS:
       columns[key].append(row[key])
     words, characters = sizes(row)
@@ -179,13 +181,6 @@ def of_rows(
     columns['characters'].append(characters)
     if texts:
       kept.append(row)
-    if max(map(abs, (row['length'], row['thinking_length'], row['class']))) > (
-      _MOST
-    ):
-      raise UserError(
-        f"'{name}': a row of {row['id']!r} has a number of more than 18 digits;"
-        ' evaluate that model again'
-      )
   ids = columns['id'][::samples]
   whole = [name for name in ids for _ in range(samples)]
   numbers = list(range(samples)) * len(ids)
@@ -236,6 +231,15 @@ def is_numbers_only(row: Row) -> bool:
 def numbers_only(row: Row) -> Row:
   """A row without what is long: the `FIELDS`."""
   return {key: row[key] for key in FIELDS}
+
+
+def _check_size(name: str, row: Row) -> None:
+  numbers = (row['length'], row['thinking_length'], row['class'])
+  if max(map(abs, numbers)) > _MOST:
+    raise UserError(
+      f"'{name}': a row of {row['id']!r} has a number of more than 18 digits; "
+      'evaluate that model again'
+    )
 
 
 def _table(
