@@ -10,6 +10,7 @@ does not matter.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from lrm_jax import configuration
 from lrm_jax.errors import UserError
-from lrm_jax.evaluation import efficiency, intervals, stored
+from lrm_jax.evaluation import efficiency, intervals, seeds, stored
 from lrm_jax.evaluation.intervals import Estimate
 from lrm_jax.evaluation.stored import Evaluation
 
@@ -73,10 +74,11 @@ class MethodComparison:
     tokens: mean response tokens of both.
     difference: of accuracy; seeds and problems are resampled.
     difference_t: the same by Welch's t over seeds, these problems fixed.
-    tokens_difference: of response tokens; seeds and problems are resampled.
-    tokens_difference_t: the same by Welch's t over seeds.
+    ratio: of response tokens, second / first; seeds and problems are resampled.
+    ratio_t: the same of geometric means, by Welch's t over the logarithms of
+      the mean tokens of seeds.
     difference_holm: the p-value of `difference`, adjusted for all rows.
-    tokens_holm: that of `tokens_difference`, likewise.
+    ratio_holm: that of `ratio`, likewise; a family of its own.
   """
 
   first: str
@@ -86,10 +88,10 @@ class MethodComparison:
   tokens: tuple[float, float]
   difference: Estimate
   difference_t: Estimate
-  tokens_difference: Estimate
-  tokens_difference_t: Estimate
+  ratio: Estimate
+  ratio_t: Estimate
   difference_holm: float
-  tokens_holm: float
+  ratio_holm: float
 
 
 def compare(
@@ -149,7 +151,7 @@ def compare_methods(
     seed: likewise.
 
   Returns:
-    A row a method but the first. See `intervals.seeds_difference` for what is
+    A row a method but the first. See `seeds.difference` for what is
     taken for granted.
 
   Raises:
@@ -160,10 +162,10 @@ def compare_methods(
   (name, first), *others = methods.items()
   rows = [_method_row(name, first, *other, how) for other in others]
   differences = intervals.holm([row.difference.p for row in rows])
-  tokens = intervals.holm([row.tokens_difference.p for row in rows])
+  ratios = intervals.holm([row.ratio.p for row in rows])
   return [
-    dataclasses.replace(row, difference_holm=a, tokens_holm=b)
-    for row, a, b in zip(rows, differences, tokens, strict=True)
+    dataclasses.replace(row, difference_holm=a, ratio_holm=b)
+    for row, a, b in zip(rows, differences, ratios, strict=True)
   ]
 
 
@@ -224,8 +226,8 @@ def _row(first: Evaluation, second: Evaluation, how: dict) -> Comparison:
       first.correct, second.correct, **how
     ),
     ratio=intervals.paired_ratio(first.length, second.length, **how),
-    difference_holm=float('nan'),
-    ratio_holm=float('nan'),
+    difference_holm=math.nan,
+    ratio_holm=math.nan,
     aes=efficiency.all_aes(accuracy[1], tokens[1], accuracy[0], tokens[0]),
     same_tokenizer=names[0] == names[1],
   )
@@ -240,21 +242,20 @@ def _method_row(
 ) -> MethodComparison:
   correct = [_means(group, 'correct') for group in (first, second)]
   tokens = [_means(group, 'length') for group in (first, second)]
-  over_seeds = lambda pair: intervals.welch_difference(
-    *(x.mean(1) for x in pair), level=how['level']
-  )
+  welch = lambda pair: seeds.welch(*pair, level=how['level'])
+  logs = welch([np.log(x.mean(1)) for x in tokens])
   return MethodComparison(
     first=name,
     second=other,
     seeds=(len(first), len(second)),
     accuracy=tuple(float(x.mean()) for x in correct),
     tokens=tuple(float(x.mean()) for x in tokens),
-    difference=intervals.seeds_difference(*correct, **how),
-    difference_t=over_seeds(correct),
-    tokens_difference=intervals.seeds_difference(*tokens, **how),
-    tokens_difference_t=over_seeds(tokens),
-    difference_holm=float('nan'),
-    tokens_holm=float('nan'),
+    difference=seeds.difference(*correct, **how),
+    difference_t=welch([x.mean(1) for x in correct]),
+    ratio=seeds.ratio(*tokens, **how),
+    ratio_t=Estimate(*map(math.exp, (logs.value, logs.low, logs.high)), logs.p),
+    difference_holm=math.nan,
+    ratio_holm=math.nan,
   )
 
 

@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import special
 
 DRAWS = 10_000
 SEED = 0
@@ -86,7 +85,7 @@ def bootstrap(
     `[R, ...]` float64.
   """
   generator = np.random.default_rng(seed)
-  counts = _resamples(generator, problems, draws)
+  counts = resamples(generator, problems, draws)
   return np.concatenate([statistic(block) for block in counts])
 
 
@@ -150,7 +149,7 @@ def paired_difference(
   Raises:
     ValueError: not as many problems.
   """
-  first, second = _pair(first, second)
+  first, second = pair(first, second)
   # Whole numbers of verdicts stay whole: a resample without a difference must
   # give zero, and not a rounding error on one side of it.
   gains = second.sum(1) * first.shape[1] - first.sum(1) * second.shape[1]
@@ -191,7 +190,7 @@ def paired_ratio(
   Raises:
     ValueError: not as many problems.
   """
-  first, second = _pair(first, second)
+  first, second = pair(first, second)
   above, below = second.sum(1), first.sum(1)
   scale = first.shape[1] / second.shape[1]
 
@@ -244,113 +243,16 @@ def holm(p: Sequence[float]) -> list[float]:
   return adjusted
 
 
-# --- Several training seeds of one method -----------------------------------
-
-
-def seeds_difference(
-  first: np.ndarray,
-  second: np.ndarray,
-  *,
-  level: float = LEVEL,
-  draws: int = DRAWS,
-  seed: int = SEED,
-) -> Estimate:
-  """mean(second) - mean(first) of two methods with several trained models each.
-
-  Resamples training seeds of each method and, for both at once, problems. That
-  takes seeds as drawn from all seeds and problems from all problems, crossed
-  and independent, and the seeds of one method as independent of those of the
-  other, also where both have the same numbers. A method with one seed shows no
-  spread of seeds: nothing is said about it then. S seeds have S^S resamples, so
-  with 3 the interval is coarse, and as the spread among 3 lacks the factor
-  sqrt(3 / 2), too narrow by up to that: read `welch_difference` beside it.
-
-  Args:
-    first: `[S, B]`, the mean of each trained model on each problem.
-    second: `[S', B]`, likewise, on the same problems.
-    level: of the interval.
-    draws: of resamples.
-    seed: of the generator.
-
-  Raises:
-    ValueError: not as many problems.
-  """
-  first, second = _pair(first.T, second.T)
-  value, problems = float(second.mean() - first.mean()), len(first)
-  if problems < 2:
-    return Estimate(value, math.nan, math.nan)
-  generator, found = np.random.default_rng(seed), []
-  for counts in _resamples(generator, problems, draws):
-    # [r, B]: the difference on each problem, of resampled seeds.
-    gains = np.zeros(counts.shape)
-    for sign, means in ((1, second), (-1, first)):
-      seeds = means.shape[1]
-      shares = generator.multinomial(seeds, [1 / seeds] * seeds, len(counts))
-      gains += sign * (shares / seeds) @ means.T
-    found.append((counts * gains).sum(1) / problems)
-  found = np.concatenate(found)
-  low, high = map(float, percentile(found, level))
-  return Estimate(value, low, high, two_sided(found, 0.0))
-
-
-def welch_difference(
-  first: np.ndarray, second: np.ndarray, *, level: float = LEVEL
-) -> Estimate:
-  """mean(second) - mean(first) by Welch's t over training seeds.
-
-  Problems are taken as they are (the statement is about these problems), seeds
-  as independent and normal. With 3 seeds each the quantile is 2.8 to 4.3.
-
-  Args:
-    first: `[S]`, one number of each trained model, such as its accuracy.
-    second: `[S']`, likewise.
-    level: of the interval.
-
-  Returns:
-    No interval and no test where a method has one seed. Of methods without any
-    spread the interval is a point, with p = 0 or 1.
-  """
-  first, second = np.asarray(first, float), np.asarray(second, float)
-  value = float(second.mean() - first.mean())
-  if min(len(first), len(second)) < 2:
-    return Estimate(value, math.nan, math.nan)
-  parts = [x.var(ddof=1) / len(x) for x in (first, second)]
-  error = math.sqrt(sum(parts))
-  if error == 0:
-    return Estimate(value, value, value, float(value == 0))
-  freedom = sum(parts) ** 2 / sum(
-    v**2 / (len(x) - 1) for v, x in zip(parts, (first, second), strict=True)
-  )
-  half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
-  p = 2 * float(special.stdtr(freedom, -abs(value) / error))
-  return Estimate(value, value - half, value + half, p)
-
-
-def seeds_interval(values: np.ndarray, *, level: float = LEVEL) -> Estimate:
-  """The mean over training seeds with Student's t interval.
-
-      mean +- t_{S-1} std(ddof=1) / sqrt(S)
-
-  Args:
-    values: `[S]`, one number of each trained model.
-    level: of the interval; of 3 seeds at 95 % the quantile is 4.30.
-
-  Returns:
-    No test is made. Of one seed there is no interval.
-  """
-  values = np.asarray(values, np.float64)
-  value, count = float(values.mean()), len(values)
-  if count < 2:
-    return Estimate(value, math.nan, math.nan)
-  half = float(special.stdtrit(count - 1, (1 + level) / 2))
-  half *= float(values.std(ddof=1)) / math.sqrt(count)
-  return Estimate(value, value - half, value + half)
-
-
-def _resamples(
+def resamples(
   generator: np.random.Generator, problems: int, draws: int
 ) -> Iterator[np.ndarray]:
-  """Counts `[r, B]`, float64, of all draws, a block at a time."""
+  """Counts `[r, B]`, float64, of all draws, a block at a time.
+
+  Args:
+    generator: that resamples are drawn with.
+    problems: B.
+    draws: R of them in all.
+  """
   rows = max(1, _BLOCK // problems)
   for start in range(0, draws, rows):
     count = min(rows, draws - start)
@@ -360,9 +262,14 @@ def _resamples(
     yield counts.reshape(count, problems).astype(np.float64)
 
 
-def _pair(
+def pair(
   first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+  """Both as float64.
+
+  Raises:
+    ValueError: they do not have as many rows, one a problem.
+  """
   first, second = np.asarray(first, float), np.asarray(second, float)
   if len(first) != len(second):
     raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.evaluation import comparison, efficiency, intervals, stored
+from lrm_jax.evaluation import comparison, efficiency, intervals, seeds, stored
 from tests.evaluation import stored_test
 
 PROBLEMS, SAMPLES = 20, 4
@@ -157,16 +157,22 @@ def test_methods_over_seeds():
   means = lambda name, field: np.stack(
     [getattr(x, field).mean(1) for x in groups[name]]
   )
-  assert short.tokens_difference == intervals.seeds_difference(
+  assert short.ratio == seeds.ratio(
     means('base', 'length'), means('short', 'length'), draws=800
   )
-  assert short.tokens_difference_t == intervals.welch_difference(
-    means('base', 'length').mean(1), means('short', 'length').mean(1)
+  logs = seeds.welch(
+    np.log(means('base', 'length').mean(1)),
+    np.log(means('short', 'length').mean(1)),
   )
-  assert short.difference_t == intervals.welch_difference(
+  assert short.ratio_t.p == logs.p
+  assert (short.ratio_t.low, short.ratio_t.high) == pytest.approx(
+    (math.exp(logs.low), math.exp(logs.high))
+  )
+  assert short.difference_t == seeds.welch(
     means('base', 'correct').mean(1), means('short', 'correct').mean(1)
   )
-  assert short.tokens_difference.high < 0
+  assert short.ratio.high < 0.7
+  assert short.ratio_t.value == pytest.approx(short.ratio.value, rel=0.02)
   assert short.accuracy == pytest.approx(
     (means('base', 'correct').mean(), means('short', 'correct').mean())
   )
@@ -176,6 +182,8 @@ def test_methods_over_seeds():
   assert math.isnan(one.difference_t.low)
   adjusted = intervals.holm([short.difference.p, one.difference.p])
   assert [short.difference_holm, one.difference_holm] == adjusted
+  adjusted = intervals.holm([short.ratio.p, one.ratio.p])
+  assert [short.ratio_holm, one.ratio_holm] == adjusted
   with pytest.raises(UserError, match='max_tokens'):
     comparison.compare_methods(groups | {'x': [make('x', max_tokens=1)]})
 
