@@ -27,8 +27,10 @@ def difference(
   and independent, and the seeds of one method as independent of those of the
   other, also where both have the same numbers. A method with one seed shows no
   spread of seeds: nothing is said about it then. S seeds have S^S resamples, so
-  with 3 the interval is coarse, and as the spread among 3 lacks the factor
-  sqrt(3 / 2), too narrow by up to that: read `welch` beside it.
+  with 3 the interval is coarse, and the spread among 3 lacks the factor
+  sqrt(3 / 2). Simulated with 3 seeds each, a 95 % interval covers 99 % where
+  seeds do not matter, 96 % where they weigh as much as problems, and 82 % where
+  they are nearly all: read `welch` beside it.
 
   Args:
     first: `[S, B]`, the mean of each trained model on each problem.

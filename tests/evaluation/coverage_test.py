@@ -7,7 +7,7 @@ that not to matter: every experiment has its own data.
 import numpy as np
 import pytest
 
-from lrm_jax.evaluation import intervals
+from lrm_jax.evaluation import intervals, seeds
 
 EXPERIMENTS = 2000
 SAMPLES = 4
@@ -98,3 +98,25 @@ def test_a_null_is_rejected_as_often_as_said():
   p = np.array([intervals.two_sided(column, 0.0) for column in draws.T])
   # P(|t of 99 degrees| >= 1.96 sqrt(99 / 100)) = 5.4 %.
   assert within(float((p < 0.05).mean()), 0.054)
+
+
+# (spread of seeds; share of covering intervals of the bootstrap, in between).
+@pytest.mark.parametrize(
+  ('spread', 'least', 'most'), [(0.02, 0.92, 0.99), (0.1, 0.76, 0.88)]
+)
+def test_three_seeds_are_few(spread, least, most):
+  """Problems add 0.01, as the first spread does; Welch's t holds for both."""
+  rng = np.random.default_rng(0)
+  shape, found = (3, 100), []
+  for _ in range(400):
+    problem, gain = rng.normal(0, 0.3, 100), rng.normal(0.05, 0.1, 100)
+    draw = lambda: rng.normal(0, spread, (3, 1)) + rng.normal(0, 0.15, shape)
+    first, second = problem + draw(), problem + gain + draw()  # noqa: B023
+    both = seeds.difference(first, second, draws=600)
+    own = seeds.welch(first.mean(1), second.mean(1))
+    found.append(
+      (both.low <= 0.05 <= both.high, own.low <= gain.mean() <= own.high)
+    )
+  by_bootstrap, by_welch = np.mean(found, axis=0)
+  assert least < by_bootstrap < most
+  assert by_welch > 0.92
