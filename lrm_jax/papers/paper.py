@@ -14,7 +14,7 @@ the claim is *not testable here*.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from lrm_jax.papers.estimates import Estimate
+from lrm_jax.evaluation.intervals import Estimate
 
 VERDICTS = (
   'reproduced',

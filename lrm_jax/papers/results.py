@@ -19,6 +19,8 @@ import numpy as np
 
 from lrm_jax import jsonl
 from lrm_jax.errors import UserError
+from lrm_jax.evaluation import stored
+from lrm_jax.evaluation.stored import Evaluation
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 # Digits of the means of single problems; of 8 samples they are exact.
@@ -46,11 +48,11 @@ def record(workdir: pathlib.Path, name: str, source: pathlib.Path) -> Record:
   metrics = jsonl.read_rows(workdir / 'metrics.jsonl')
   evaluations, ids = {}, None
   for path in sorted((workdir / 'evaluation').glob('*.json')):
-    rows = jsonl.read_rows(path.with_suffix('.jsonl.gz'))
-    found, own = _evaluation(json.loads(path.read_text('utf-8')), rows)
-    if ids is not None and own != ids:
+    found = stored.read(path)
+    if ids is not None and found.ids != ids:
       raise UserError(f'{path}: other problems than the evaluations before it')
-    evaluations[path.stem], ids = found, own
+    numbers = json.loads(path.read_text('utf-8'))
+    evaluations[path.stem], ids = _evaluation(numbers, found), found.ids
   return {
     'name': name,
     'seed': config['seed'],
@@ -61,7 +63,7 @@ def record(workdir: pathlib.Path, name: str, source: pathlib.Path) -> Record:
     'steps': len(metrics),
     'sampled_tokens': int(sum(row['sampled_tokens'] for row in metrics)),
     'seconds': round(summary['seconds']),
-    'problems': ids,
+    'problems': list(ids),
     'evaluations': evaluations,
   }
 
@@ -148,21 +150,14 @@ class Results:
     )
 
 
-def _evaluation(
-  summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> tuple[Record, list[str]]:
-  """(what is kept of an evaluation, ids of its problems)."""
-  right, tokens = collections.defaultdict(list), collections.defaultdict(list)
-  for row in rows:
-    right[row['id']].append(float(row['correct']))
-    tokens[row['id']].append(row['length'])
-  mean = lambda found: [round(float(np.mean(x)), _DIGITS) for x in found]
+def _evaluation(summary: Mapping[str, Any], found: Evaluation) -> Record:
+  """What is kept of an evaluation."""
+  mean = lambda x: [round(float(each), _DIGITS) for each in x.mean(axis=1)]
   keys = ('step', 'accuracy', 'response_tokens', 'truncated')
-  return (
-    {key: summary[key] for key in keys}
-    | {'right': mean(right.values()), 'tokens': mean(tokens.values())},
-    list(right),
-  )
+  return {key: summary[key] for key in keys} | {
+    'right': mean(found.correct),
+    'tokens': mean(found.length),
+  }
 
 
 def _commit(source: pathlib.Path) -> str:

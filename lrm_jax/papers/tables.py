@@ -7,8 +7,8 @@ there by `lrm table NAME`.
 import statistics
 
 from lrm_jax.errors import UserError
+from lrm_jax.evaluation.intervals import Estimate
 from lrm_jax.papers import estimates
-from lrm_jax.papers.estimates import Estimate
 from lrm_jax.papers.paper import Condition, Paper, side, verdict
 from lrm_jax.papers.results import Record, Results
 from lrm_jax.reporting import tables

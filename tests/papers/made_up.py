@@ -27,8 +27,13 @@ def write(workdir, *, seed=0, right=(0.5, 1.0), tokens=(10, 30), ids=IDS):
       {
         'id': id,
         'sample': sample,
-        'correct': float(sample < round(2 * share)),
+        'correct': sample < round(2 * share),
+        'verified': True,
         'length': length + (1 if sample else -1),
+        'thinking_length': 2,
+        'truncated': False,
+        'extracted': None,
+        'class': -1,
       }
       for id, share, length in zip(ids, shares, lengths, strict=True)
       for sample in (0, 1)
@@ -40,5 +45,7 @@ def write(workdir, *, seed=0, right=(0.5, 1.0), tokens=(10, 30), ids=IDS):
       'response_tokens': sum(lengths) / 2,
       'truncated': 0.0,
       'by_level': [],
+      'settings': {'samples': 2},
+      'identity': {'path': 'tiny_lrm'},
     }
     (workdir / 'evaluation' / f'{name}.json').write_text(json.dumps(summary))

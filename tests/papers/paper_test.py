@@ -2,13 +2,13 @@
 
 import pytest
 
+from lrm_jax.evaluation.intervals import Estimate
 from lrm_jax.papers import paper
-from lrm_jax.papers.estimates import Estimate
 
 BELOW, ABOVE, ACROSS = (
-  Estimate(-2.0, -3.0, -1.0, 3),
-  Estimate(2.0, 1.0, 3.0, 3),
-  Estimate(0.5, -1.0, 2.0, 3),
+  Estimate(-2.0, -3.0, -1.0),
+  Estimate(2.0, 1.0, 3.0),
+  Estimate(0.5, -1.0, 2.0),
 )
 
 
@@ -22,7 +22,7 @@ def condition(is_above=False, is_premise=False):
     (BELOW, 'holds', 'fails'),
     (ABOVE, 'fails', 'holds'),
     (ACROSS, 'open', 'open'),
-    (Estimate(-1.0, -2.0, 0.0, 3), 'holds', 'fails'),  # the bound is allowed
+    (Estimate(-1.0, -2.0, 0.0), 'holds', 'fails'),  # the bound is allowed
   ],
 )
 def test_sides(estimate, below, above):
