@@ -44,7 +44,7 @@ def _claim(suffix, size):
 
 
 def get_paper():
-  """DLER from three sizes; DA-DLER, and DLER itself, go on from the default."""
+  """DLER from two sizes; DA-DLER, and DLER itself, go on from the default."""
   runs = [
     Run(f'dler{suffix}', 'configs/tiny/dler.py', start, _HUNDRED)
     for suffix, start in _SIZES.items()
@@ -59,7 +59,6 @@ def get_paper():
     claims=(
       _claim('', '0.4 M parameters'),
       _claim('_small', '0.1 M parameters'),
-      _claim('_large', '1.6 M parameters'),
       Claim(
         'DA-DLER, 50 steps on, is shorter still on easy problems than DLER, '
         '50 steps on',
@@ -88,7 +87,6 @@ def get_paper():
     ),
     models={
       'tiny_lrm_small': 'configs/tiny_lrm_small.py',
-      'tiny_lrm_large': 'configs/tiny_lrm_large.py',
     },
     evaluation={'train.rollouts_every': 0},
   )
