@@ -39,7 +39,10 @@ _NO_FIELDS: Mapping[str, tuple[type, ...]] = {}
 
 
 def read_rows(
-  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
+  path: Path,
+  required: Mapping[str, tuple[type, ...]] = _NO_FIELDS,
+  *,
+  growing: bool = False,
 ) -> list[dict[str, Any]]:
   """Reads a JSON Lines file; blank lines are skipped.
 
@@ -47,6 +50,8 @@ def read_rows(
     path: UTF-8, one object a line, lines ended by newline characters.
     required: the fields every row must have, and the Python types that
       `json` may have given them; others may be there too.
+    growing: whether another process may be writing it: then a last line
+      without an end is not read.
 
   Returns:
     One dict per line.
@@ -61,7 +66,7 @@ def read_rows(
       return [
         _parse_line(line, f'{path}:{number}', required)
         for number, line in _lines(file, path)
-        if line.strip()
+        if line.strip() and not (growing and not line.endswith(b'\n'))
       ]
   except FileNotFoundError:
     raise UserError(f'{path}: no such file; check the path') from None
