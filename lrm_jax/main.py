@@ -26,13 +26,15 @@ class Verb(NamedTuple):
 
   The module of a recipe has `run(config, workdir)`; the others have
   `define_flags(flag_values)` and `run(flag_values)`, or, where a config is
-  among the flags, `run(flag_values, overrides)`.
+  among the flags, `run(flag_values, overrides)`. A verb with a word for what
+  stands behind it without a flag gets that too, as a list.
   """
 
   module: str
   help: str
   is_recipe: bool = False
   has_config: bool = False
+  words: str = ''
 
 
 VERBS = {
@@ -44,6 +46,11 @@ VERBS = {
   'grade': Verb('lrm_jax.commands.grade', 'verdicts on the answers given'),
   'replay': Verb(
     'lrm_jax.commands.replay', 'stored rollouts under other recipes'
+  ),
+  'report': Verb(
+    'lrm_jax.commands.report',
+    'one page of HTML about runs and their rollouts',
+    words='DIR',
   ),
   'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
   'plan': Verb(
@@ -134,8 +141,10 @@ def _dispatch(argv: list[str]) -> None:
     values = flags.FlagValues()
     module.define_flags(values)
     overrides = _overrides(args) if VERBS[name].has_config else []
-    if _parse(name, values, [arg for arg in args if arg not in overrides]):
+    rest = _parse(name, values, [arg for arg in args if arg not in overrides])
+    if rest is not None:
       more = [overrides] if VERBS[name].has_config else []
+      more += [rest] if VERBS[name].words else []
       module.run(values, *more)
 
 
@@ -156,7 +165,8 @@ def _run_recipe(name: str, args: list[str]) -> None:
   text = 'Print the resolved config and stop.'
   flags.DEFINE_bool('print_config', False, text, values)
   overrides = _overrides(args)
-  if not _parse(name, values, [arg for arg in args if arg not in overrides]):
+  rest = _parse(name, values, [arg for arg in args if arg not in overrides])
+  if rest is None:
     return
   stop_code()  # Not when it is needed first.
   example = f'lrm {name} --config=configs/quickstart.py --workdir=runs/quick'
@@ -206,11 +216,16 @@ def _steps(text: str | None) -> range:
   return steps
 
 
-def _parse(name: str, values: flags.FlagValues, args: list[str]) -> bool:
-  """Fills values; False if help was wanted and printed instead."""
+def _parse(
+  name: str, values: flags.FlagValues, args: list[str]
+) -> list[str] | None:
+  """Fills values; returns the words without a flag.
+
+  None if help was wanted and printed instead.
+  """
   if _HELP_FLAGS & set(args):
     print(_verb_help(name, values))
-    return False
+    return None
   see = f'lrm {name} --help explains the flags'
   try:
     rest = values(['lrm', *args])[1:]
@@ -225,9 +240,9 @@ def _parse(name: str, values: flags.FlagValues, args: list[str]) -> bool:
     if missing:
       raise errors.UserError(f'--{missing[1]} is missing; {see}') from None
     raise errors.UserError(f'bad flag ({error}); {see}') from None
-  if rest:
+  if rest and not VERBS[name].words:
     raise errors.UserError(f"unexpected argument '{rest[0]}'; {see}")
-  return True
+  return rest
 
 
 def _overview() -> str:
@@ -239,6 +254,9 @@ def _overview() -> str:
 
 def _verb_help(name: str, values: flags.FlagValues) -> str:
   lines = [f'lrm {name}: {VERBS[name].help}', '']
+  if VERBS[name].words:
+    words = VERBS[name].words
+    lines += [f'usage: lrm {name} {words} [{words} ...] --flag=value ...', '']
   for flag in [values[key] for key in values]:
     # absl says 'comma separated list of strings', 'string enum', 'int'.
     kind = '' if flag.boolean else f'={flag.flag_type().split()[-1].upper()}'

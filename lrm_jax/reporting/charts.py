@@ -116,8 +116,12 @@ def front(points: Sequence[Point]) -> Markup:
   Args:
     points: at least one.
   """
-  xs = [p.x + s * e for p in points for s in (-1, 1) for e in (_or_0(p.x_error),)]
-  ys = [p.y + s * e for p in points for s in (-1, 1) for e in (_or_0(p.y_error),)]
+  xs = [
+    p.x + s * e for p in points for s in (-1, 1) for e in (_or_0(p.x_error),)
+  ]
+  ys = [
+    p.y + s * e for p in points for s in (-1, 1) for e in (_or_0(p.y_error),)
+  ]
   across = scales.linear(xs, LEFT, RIGHT)
   up = scales.linear(ys, BOTTOM, TOP)
   parts = _axes(across, up, 'response tokens (mean)', 'accuracy, %')
@@ -285,7 +289,9 @@ def _curve(series: Series, across: scales.Scale, up: scales.Scale) -> Markup:
     if math.isfinite(error):
       ends = {'y1': up.at(y - error), 'y2': up.at(y + error)}
       at = {'x1': across.at(x), 'x2': across.at(x)}
-      parts.append(element('line', {'class': f'whisker {colour}', **at, **ends}))
+      parts.append(
+        element('line', {'class': f'whisker {colour}', **at, **ends})
+      )
   width = smoothing.width_for(len(ys)) if series.faint else 1
   if width > 1:
     path = _path(*_thinned(xs, ys), across, up)
@@ -303,7 +309,9 @@ def _curve(series: Series, across: scales.Scale, up: scales.Scale) -> Markup:
 def _thinned(xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   if len(xs) <= _MOST_POINTS:
     return xs, ys
-  means = lambda v: np.array([p.mean() for p in np.array_split(v, _MOST_POINTS)])
+  means = lambda v: np.array(
+    [p.mean() for p in np.array_split(v, _MOST_POINTS)]
+  )
   return means(xs), means(ys)
 
 

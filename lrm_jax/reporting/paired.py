@@ -14,8 +14,10 @@ from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
 
 # What two evaluations must have in common.
-_SETTINGS = ('data', 'eval', 'eval_split', 'samples', 'max_tokens')
-_MORE = ('temperature', 'thinking_budget', 'target', 'truncation')
+_SETTINGS = (
+  *('data', 'samples', 'max_tokens', 'temperature', 'thinking_budget'),
+  *('target', 'truncation'),
+)
 
 
 class Pair(NamedTuple):
@@ -85,7 +87,7 @@ def of_evaluation(
 def holm(values: Sequence[float]) -> list[float]:
   """P-values adjusted for their number; NaN is no test.
 
-      p'_(k) = max over j <= k of min(1, (m - j + 1) p_(j))
+  p'_(k) = max over j <= k of min(1, (m - j + 1) p_(j))
   """
   tested = sorted((p, i) for i, p in enumerate(values) if not math.isnan(p))
   found, most = [math.nan] * len(values), 0.0
@@ -100,11 +102,15 @@ def settings(run: Run) -> dict[str, Any]:
   if run.verb == 'eval':
     flat = dict(run.config)
   else:
-    parts = (run.config[name] for name in ('data', 'eval') if name in run.config)
-    flat = {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
-    flat['data'] = flat['eval'] if 'eval' in flat else None
-  names = ('data', *_SETTINGS[3:], *_MORE)
-  return {name: flat[name] for name in names if name in flat}
+    flat = _section(run, 'eval')
+    data = _section(run, 'data')
+    flat |= {'data': data['eval']} if 'eval' in data else {}
+  return {name: flat[name] for name in _SETTINGS if name in flat}
+
+
+def _section(run: Run, name: str) -> dict[str, Any]:
+  part = run.config[name] if name in run.config else None
+  return dict(part) if isinstance(part, dict) else {}
 
 
 def _pair(first: tuple[Run, Tally], second: tuple[Run, Tally]) -> Pair:

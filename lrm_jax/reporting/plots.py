@@ -71,7 +71,15 @@ def comparison(runs: Mapping[str, Rows], path: str | os.PathLike[str]) -> None:
     for i, (name, metrics) in enumerate(runs.items()):
       colour = _COLOURS[i % len(_COLOURS)]
       style = _STYLES[i % len(_STYLES)]
-      _line(panel, metrics, key, colour, style, name, smoothing.width_for(len(metrics)))
+      _line(
+        panel,
+        metrics,
+        key,
+        colour,
+        style,
+        name,
+        smoothing.width_for(len(metrics)),
+      )
   _legend(panels[0])
   _save(fig, path)
 

@@ -173,7 +173,7 @@ class _Chunk:
 
 
 def packed(content: bytes) -> str:
-  """gzip in base64; equal contents give equal texts."""
+  """Gzip in base64; equal contents give equal texts."""
   return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
 
 

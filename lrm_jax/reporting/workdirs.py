@@ -100,9 +100,7 @@ def read_all(folders: Sequence[str]) -> list[Run]:
     if path in whole[:place]:
       raise UserError(f"'{folders[place]}' is given twice; give each DIR once")
   names = _names(whole)
-  return [
-    _read(path, name) for path, name in zip(paths, names, strict=True)
-  ]
+  return [_read(path, name) for path, name in zip(paths, names, strict=True)]
 
 
 def column(
@@ -250,8 +248,10 @@ def _json(path: storage.Path) -> dict[str, Any] | None:
 def _is_record(value: Row) -> bool:
   """Whether that is the config.json of a run, and not that of a model."""
   has_both = 'verb' in value and 'config' in value
-  return has_both and value['verb'] in ('train', 'sft') and isinstance(
-    value['config'], dict
+  return (
+    has_both
+    and value['verb'] in ('train', 'sft')
+    and isinstance(value['config'], dict)
   )
 
 
