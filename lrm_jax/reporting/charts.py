@@ -15,7 +15,7 @@ from lrm_jax.reporting import scales, smoothing
 from lrm_jax.reporting.markup import Markup, element, join
 
 WIDTH, HEIGHT = 400, 240
-LEFT, RIGHT, TOP, BOTTOM = 48, 388, 22, 204
+LEFT, RIGHT, TOP, BOTTOM = 48, 382, 22, 204
 COLOURS, DASHES = 7, 4
 # Of longer curves, means of neighbours are drawn.
 _MOST_POINTS = 500

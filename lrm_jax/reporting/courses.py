@@ -106,7 +106,13 @@ def dynamics(
   found = _advantages(figures, runs, tallies)
   for key, title, unit, text, factor in _DYNAMICS:
     found.append(
-      figures.curve(title, text, _metric(runs, key, factor), unit=unit)
+      figures.curve(
+        title,
+        text,
+        _metric(runs, key, factor),
+        unit=unit,
+        zero=key == 'ratio_outside_0.2',
+      )
     )
   return [figure for figure in found if figure is not None]
 

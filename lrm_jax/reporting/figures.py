@@ -104,7 +104,7 @@ class Figures:
         element('p', {'id': f'{name}-text'}, text),
       ),
       svg,
-      element('ul', {'class': 'legend'}, *keys) if keys else Markup(),
+      element('ul', {'class': 'legend'}, *keys) if keys else element('div', {}),
       element(
         'details',
         {},

@@ -135,7 +135,7 @@ def _navigation(sections: Sequence[Section]) -> Markup:
   return element(
     'nav',
     {'aria-label': 'sections'},
-    element('ul', {}, *links, element('li', {'class': 'end'}, button)),
+    element('div', {}, element('ul', {}, *links), button),
   )
 
 

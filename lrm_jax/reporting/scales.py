@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 MINUS = '\N{MINUS SIGN}'
 NONE = '\N{EN DASH}'
+# Values that differ by less, relative to their size, are drawn as equal: the
+# ticks between them would be all digits.
+_SAME = 1e-4
 
 
 class Scale(NamedTuple):
@@ -52,7 +55,7 @@ def linear(
   """
   found = [float(x) for x in values if math.isfinite(x)] + [0.0] * zero
   low, high = (min(found), max(found)) if found else (0.0, 1.0)
-  if high - low <= 1e-9 * max(abs(low), abs(high)):
+  if high - low <= _SAME * max(abs(low), abs(high)):
     # Values that are all the same stand in the middle, or on the ground.
     room = abs(low) * 0.1 if low else 1.0
     low, high = (low if zero and low == 0 else low - room), high + room
@@ -75,6 +78,8 @@ def tick(value: float, ticks: Sequence[float]) -> str:
   places = min(9, max(0, -math.floor(math.log10(step) + 1e-9)))
   if max(map(abs, ticks)) >= 1e6:
     return number(value, 3)
+  if max(map(abs, ticks)) >= 1e4 and step >= 100:
+    return f'{value / 1000:g}k'.replace('-', MINUS) if value else '0'
   text = f'{value:,.{places}f}'
   text = text if float(text.replace(',', '')) else text.removeprefix('-')
   return text.replace('-', MINUS)

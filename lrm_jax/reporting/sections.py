@@ -221,17 +221,16 @@ def lengths(
   figures: Figures, runs: Sequence[Run], tallies: Sequence[Tally]
 ) -> list[Markup]:
   """Histograms of lengths by verdict, of each run before and after."""
-  found = []
+  shown: list[tuple[str, list[Tally]]] = []
   for place, run in enumerate(runs):
     own = [t for t in tallies if t.source.run == place and len(t.length)]
-    shown = _ends(own)
-    if not shown:
-      continue
-    most = max(int(t.length.max()) for group in shown.values() for t in group)
-    edges = np.array(scales.linear([0, most], 0, 1, count=_BARS).ticks)
-    for name, group in shown.items():
-      found.append(_histogram(figures, f'{run.name}: {name}', group, edges))
-  return found
+    shown += [(f'{run.name}: {k}', group) for k, group in _ends(own).items()]
+  # Of one axis, to be compared.
+  most = max(
+    (int(t.length.max()) for _, group in shown for t in group), default=0
+  )
+  edges = np.array(scales.linear([0, most], 0, 1, count=_BARS).ticks)
+  return [_histogram(figures, name, group, edges) for name, group in shown]
 
 
 def _histogram(

@@ -130,9 +130,10 @@ def _dialog() -> Markup:
   return element(
     'dialog',
     box,
+    # The focus is on what scrolls, and on no button.
     element(
       'div',
-      {},
+      {'class': 'inside', 'tabindex': '-1', 'autofocus': True},
       tools,
       element('dl', {'id': 'v-problem', 'class': 'problem'}),
       element('div', {'id': 'v-legend', 'class': 'shades'}),
