@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 import lrm_jax
-from lrm_jax import metrics, storage, workdir
+from lrm_jax import jsonl, metrics, storage, workdir
 from lrm_jax.commands import output
 from lrm_jax.errors import UserError
 from lrm_jax.reporting import (
@@ -102,9 +102,9 @@ def run(flag_values: flags.FlagValues, folders: Sequence[str]) -> None:
     blobs,
   )
   content = text.encode('utf-8')
-  with storage.explained(target):
-    storage.make_folder(target.parent)
-    target.write_bytes(content)
+  storage.make_folder(target.parent)
+  with jsonl.whole_file(target) as file:
+    file.write(content)
   summary = {
     'verb': 'report',
     'folders': list(folders),

@@ -162,11 +162,9 @@ def _metric(
 
 def _counted(run: Run) -> list[dict]:
   """Rows of metrics with the tokens that were sampled up to there."""
-  rows = [row for row in run.metrics if 'sampled_tokens' in row]
-  sums = itertools.accumulate(
-    row['sampled_tokens'] if type(row['sampled_tokens']) is float else 0.0
-    for row in rows
-  )
+  has_count = lambda row: workdirs.is_finite(row, 'sampled_tokens')
+  rows = list(filter(has_count, run.metrics))
+  sums = itertools.accumulate(float(row['sampled_tokens']) for row in rows)
   return [
     {**row, 'sampled': total} for row, total in zip(rows, sums, strict=True)
   ]

@@ -96,9 +96,8 @@ def of_run(run: Run) -> tuple[Cutter | None, str]:
   reasons = []
   for model in _models(run):
     try:
-      directory = _local(model)
-      return Cutter(base.load(directory)), ''
-    except UserError as error:
+      return Cutter(base.load(_local(model, run))), ''
+    except (UserError, OSError) as error:
       reasons.append(str(error))
   reason = reasons[-1] if reasons else 'its config names no model'
   return None, reason
@@ -115,8 +114,19 @@ def _models(run: Run) -> list[str]:
   return found + [place] * isinstance(place, str)
 
 
-def _local(model: str) -> storage.Path:
+def _local(model: str, run: Run) -> storage.Path:
+  """A folder of this machine with the tokenizer of a model.
+
+  Raises:
+    UserError: there is none.
+  """
   path = storage.as_path(model)
   if not storage.is_remote(path):
     return assets.resolve(model)
+  if not storage.is_remote(run.folder):
+    # The config may be a stranger's: it alone sends us to no network.
+    raise UserError(
+      f'{model!r} is in a bucket, and the run is not; put the tokenizer into '
+      f'{run.folder / "model"}'
+    )
   return storage.copy_files(path, _FILES)

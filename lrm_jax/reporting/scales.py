@@ -9,6 +9,8 @@ NONE = '\N{EN DASH}'
 # Values that differ by less, relative to their size, are drawn as equal: the
 # ticks between them would be all digits.
 _SAME = 1e-4
+# Below that, floats lose digits.
+_LEAST = 1e-290
 
 
 class Scale(NamedTuple):
@@ -55,7 +57,7 @@ def linear(
   """
   found = [float(x) for x in values if math.isfinite(x)] + [0.0] * zero
   low, high = (min(found), max(found)) if found else (0.0, 1.0)
-  if high - low <= _SAME * max(abs(low), abs(high)):
+  if high - low <= max(_SAME * max(abs(low), abs(high)), _LEAST):
     # Values that are all the same stand in the middle, or on the ground.
     room = abs(low) * 0.1 if low else 1.0
     low, high = (low if zero and low == 0 else low - room), high + room

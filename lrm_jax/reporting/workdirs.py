@@ -18,6 +18,7 @@ _STEP_FILE = re.compile(r'step_(\d{1,12})\.jsonl\.gz')
 _STEP_NAME = re.compile(r'step_(\d{1,12})')
 # Of an evaluation: those that must be numbers, and those that may be null.
 _NUMBERS = ('accuracy', 'response_tokens')
+_MOST_STEPS = 10**12
 _MAYBE = (
   *('thinking_tokens', 'truncated', 'tokens_per_correct', 'accuracy_se'),
   *('response_tokens_correct', 'response_tokens_wrong', 'unverified'),
@@ -110,9 +111,17 @@ def column(
   pairs = [
     (float(row[by]), float(row[key]))
     for row in rows
-    if _is_finite(row, by) and _is_finite(row, key)
+    if is_finite(row, by) and is_finite(row, key)
   ]
   return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def is_finite(row: Row, key: str) -> bool:
+  """Whether a row has a number of that name, not NaN and not an infinity."""
+  if key not in row or type(row[key]) not in (int, float):
+    return False
+  # A whole number of JSON may be larger than any float.
+  return abs(row[key]) < 1e300
 
 
 def _whole(path: storage.Path) -> str:
@@ -266,23 +275,17 @@ def _numbers(path: storage.Path, summary: Row) -> dict[str, float]:
     UserError: one that must be there is missing or no number.
   """
   for name in _NUMBERS:
-    if not _is_finite(summary, name):
+    if not is_finite(summary, name):
       raise UserError(
         f'{path}: {name!r} is missing or no number; remove the file, and '
         'evaluate again'
       )
   return {
-    name: float(summary[name]) if _is_finite(summary, name) else math.nan
+    name: float(summary[name]) if is_finite(summary, name) else math.nan
     for name in _NUMBERS + _MAYBE
   }
 
 
 def _has_step(summary: Row) -> bool:
-  return 'step' in summary and type(summary['step']) is int
-
-
-def _is_finite(row: Row, key: str) -> bool:
-  if key not in row or type(row[key]) not in (int, float):
-    return False
-  # A whole number of JSON may be larger than any float.
-  return abs(row[key]) < 1e300
+  is_whole = 'step' in summary and type(summary['step']) is int
+  return is_whole and 0 <= summary['step'] < _MOST_STEPS

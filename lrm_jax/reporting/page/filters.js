@@ -100,10 +100,12 @@ function split(part) {
 /** Of each problem whether its id or question has the words that are sought. */
 function matches(problems, query) {
   const sought = query.trim().toLowerCase();
-  return problems.map(({ id, question }) => (
-    sought === '' || id.toLowerCase().includes(sought)
-      || question.toLowerCase().includes(sought)
-  ));
+  return problems.map((problem) => {
+    if (sought === '') return true;
+    // Kept: the next letter asks again.
+    problem.words ??= `${problem.id}\n${problem.question}`.toLowerCase();
+    return problem.words.includes(sought);
+  });
 }
 
 function sorted(places, columns, order) {
