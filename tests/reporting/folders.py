@@ -1,5 +1,6 @@
 """Folders as `lrm train` and `lrm eval` write them, made in no time."""
 
+import functools
 import json
 import random
 
@@ -9,9 +10,10 @@ from tests import tiny
 
 QUESTION = 'Start=7 a:+5 b:*2'
 RIGHT = '<think>7+5=12 12*2=24</think>\\boxed{24}'
-WRONG = '<think>7+5=12 wait</think>\\boxed{12}'
+WRONG = '<think>7+5=12 Wait, 7+5=12</think>\\boxed{12}'
 
 
+@functools.cache
 def tokenizer():
   """That of the tiny model."""
   return base.load(tiny.model_directory())
@@ -20,6 +22,7 @@ def tokenizer():
 def row(text=RIGHT, **changes):
   """A row of a response; `changes` replace its fields."""
   ids = tokenizer().encode(text)
+  assert text not in (RIGHT, WRONG) or tokenizer().decode(ids) == text
   found = {
     'id': 'p0',
     'sample': 0,
@@ -160,7 +163,5 @@ def write_eval(folder, right=1, **changes):
   }
   del summary['step']
   (folder / 'summary.json').write_text(json.dumps(summary | changes))
-  jsonl.write_rows(
-    folder / 'rollouts.jsonl.gz', evaluation_rows(right=right)
-  )
+  jsonl.write_rows(folder / 'rollouts.jsonl.gz', evaluation_rows(right=right))
   return folder

@@ -83,7 +83,9 @@ def test_what_is_not_seen_is_written_by_its_number():
 
 
 def test_markup_inside_is_not_escaped_again():
-  assert element('p', {}, element('b', {}, '<'), '&') == '<p><b>&lt;</b>&amp;</p>'
+  assert (
+    element('p', {}, element('b', {}, '<'), '&') == '<p><b>&lt;</b>&amp;</p>'
+  )
   assert markup.join(['<', Markup('<')]) == '&lt;<'
   assert element('br', {}) == '<br>'
   # A str again, whatever it was made of.

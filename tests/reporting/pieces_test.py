@@ -26,7 +26,11 @@ def tokenizers(tmp_path_factory):
   found = {}
   for name, write, options in (
     ('bytes', vocabularies.write_hf, {}),
-    ('pieces', vocabularies.write_spm, {'byte_fallback': True, 'vocab_size': 400}),
+    (
+      'pieces',
+      vocabularies.write_spm,
+      {'byte_fallback': True, 'vocab_size': 400},
+    ),
     (
       'prefixed',
       vocabularies.write_spm,

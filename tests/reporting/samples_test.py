@@ -43,7 +43,9 @@ def test_all_are_counted_and_some_are_shown(tmp_path):
   run = folders.write_run(tmp_path / 'run', steps=4)
   runs = workdirs.read_all([str(run)])
   found = samples.sources(runs)
-  assert [(s.kind, s.step) for s in found] == [('training', n) for n in range(1, 5)]
+  assert [(s.kind, s.step) for s in found] == [
+    ('training', n) for n in range(1, 5)
+  ]
   shown = []
   problems = samples.Problems()
   tallies = list(
@@ -128,7 +130,9 @@ def test_damaged_rows_are_named(changes, fault, tmp_path):
   jsonl.write_rows(path, [folders.row(), folders.row(**changes)])
   with pytest.raises(UserError) as error:
     samples.read(path)
-  expected = f'{path}: row 2: {fault}; give files as lrm train and lrm eval write'
+  expected = (
+    f'{path}: row 2: {fault}; give files as lrm train and lrm eval write'
+  )
   assert str(error.value).startswith(expected)
 
 

@@ -49,9 +49,7 @@ def test_evaluations_are_in_the_order_of_their_steps(tmp_path):
 
 
 def test_a_run_that_has_only_begun(tmp_path):
-  folder = folders.write_run(
-    tmp_path / 'run', rollouts=False, evaluated=False
-  )
+  folder = folders.write_run(tmp_path / 'run', rollouts=False, evaluated=False)
   (folder / 'metrics.jsonl').unlink()
   run = read(folder)
   assert not run.is_finished and not run.metrics and run.last is None
@@ -95,8 +93,12 @@ def test_columns_leave_out_what_is_no_number():
 
 
 def test_folders_that_are_none(tmp_path):
-  assert f"'{tmp_path / 'no'}': no such folder; give" in refusal(tmp_path / 'no')
-  assert 'holds neither a run (config.json of lrm train) nor' in refusal(tmp_path)
+  assert f"'{tmp_path / 'no'}': no such folder; give" in refusal(
+    tmp_path / 'no'
+  )
+  assert 'holds neither a run (config.json of lrm train) nor' in refusal(
+    tmp_path
+  )
   # A model has a config.json too.
   jsonl.write_json(tmp_path / 'config.json', {'model_type': 'qwen2'})
   assert 'holds neither a run' in refusal(tmp_path)
@@ -120,7 +122,9 @@ def test_damaged_json(text, tmp_path):
 def test_json_that_is_no_object(tmp_path):
   folder = folders.write_run(tmp_path / 'run')
   (folder / 'config.json').write_text('[]')
-  assert 'config.json: holds no JSON object; remove or mend it' in refusal(folder)
+  assert 'config.json: holds no JSON object; remove or mend it' in refusal(
+    folder
+  )
 
 
 @pytest.mark.parametrize('step', [None, 1.5, -1, 10**400, 'x'])

@@ -32,7 +32,8 @@ function appendVisible(element, text) {
 
 /** The verdict of a response, with its sign. */
 function verdictMark(verdict) {
-  return make('span', `verdict v${verdict}`, `${GLYPHS[verdict]} ${VERDICTS[verdict]}`);
+  const words = `${GLYPHS[verdict]} ${VERDICTS[verdict]}`;
+  return make('span', `verdict v${verdict}`, words);
 }
 
 /** Fills a row of the list. */
@@ -43,7 +44,8 @@ function drawRow(row, store, index) {
   const source = sourceName(store.sourceOf(index), head.runs);
   const where = make('span', 'where');
   appendVisible(where, `${source} · sample ${columns.sample[index]}`);
-  top.append(where, make('span', 'num', `${columns.length[index].toLocaleString('en')} tokens`));
+  const length = `${grouped(columns.length[index])} tokens`;
+  top.append(where, make('span', 'num', length));
   for (const [name, places] of [['reward', 2], ['advantage', 2]]) {
     const value = columns[name][index];
     top.append(make('span', 'num more', `${name} ${signed(value, places)}`));
@@ -57,8 +59,8 @@ function facts(store, index) {
   const { columns } = store;
   const flags = columns.flags[index];
   const rows = [
-    ['length', `${columns.length[index].toLocaleString('en')} tokens`],
-    ['thinking', `${columns.thinking[index].toLocaleString('en')} tokens`],
+    ['length', `${grouped(columns.length[index])} tokens`],
+    ['thinking', `${grouped(columns.thinking[index])} tokens`],
     ['reward', fixed(columns.reward[index], 3)],
     ['advantage', signed(columns.advantage[index], 3)],
   ];
@@ -111,12 +113,15 @@ function textBox(response, kind, advantage, say) {
     const found = document.createDocumentFragment();
     const end = Math.min(parts.length, drawn + MOST_PARTS);
     for (; drawn < end; drawn += 1) {
-      found.append(partElement(parts[drawn], drawn, shade(drawn), response.cuts));
+      found.append(
+        partElement(parts[drawn], drawn, shade(drawn), response.cuts),
+      );
     }
     more.remove();
     box.append(found);
     if (drawn < parts.length) {
-      more.textContent = `Show more (${drawn.toLocaleString('en')} of ${parts.length.toLocaleString('en')} parts shown)`;
+      const shown = `${grouped(drawn)} of ${grouped(parts.length)}`;
+      more.textContent = `Show more (${shown} parts are shown)`;
       box.append(more);
     }
   };
@@ -144,12 +149,15 @@ function followTokens(box, response, say) {
     current.classList.add('current');
     say(tokenWords(response, Number(token.dataset.token)));
   };
-  box.addEventListener('pointerover', (event) => go(event.target.closest('.t')));
-  box.addEventListener('click', (event) => go(event.target.closest('.t')));
+  for (const name of ['pointerover', 'click']) {
+    box.addEventListener(name, (event) => go(event.target.closest('.t')));
+  }
   box.addEventListener('keydown', (event) => {
     if (event.key !== 'ArrowRight' && event.key !== 'ArrowLeft') return;
-    const way = event.key === 'ArrowRight' ? 'nextElementSibling' : 'previousElementSibling';
-    const next = current ? current[way] : box.firstElementChild;
+    const { nextElementSibling, previousElementSibling } = current || {};
+    const isRight = event.key === 'ArrowRight';
+    const beside = isRight ? nextElementSibling : previousElementSibling;
+    const next = current ? beside : box.firstElementChild;
     if (next && next.classList.contains('t')) {
       go(next);
       next.scrollIntoView({ block: 'nearest' });
@@ -164,7 +172,8 @@ function whyPlain(response, store, index, kind) {
   if (kind === 'none') return '';
   const run = store.sourceOf(index).run;
   if (!response.cuts) {
-    return store.head.reasons[run] || 'its tokens do not spell its text: not shaded';
+    return store.head.reasons[run]
+      || 'not shaded: its tokens do not spell its text';
   }
   if (kind === 'advantage') {
     return Number.isNaN(store.columns.advantage[index])
@@ -181,11 +190,17 @@ async function panel(store, index, kind) {
   const { columns, head } = store;
   const say = make('p', 'say', '');
   const name = sourceName(store.sourceOf(index), head.runs);
-  const title = appendVisible(make('h4', ''), `${name} · sample ${columns.sample[index]}`);
-  const advantage = columns.advantage[index];
-  const box = textBox(response, kind, advantage, (words) => { say.textContent = words; });
-  const why = whyPlain(response, store, index, kind);
-  say.textContent = why || (kind === 'none' ? '' : 'Point at a token, or use the arrow keys in the text.');
-  const heading = make('header', '', verdictMark(columns.verdict[index]), title);
+  const title = appendVisible(
+    make('h4', ''),
+    `${name} · sample ${columns.sample[index]}`,
+  );
+  const box = textBox(response, kind, columns.advantage[index], (words) => {
+    say.textContent = words;
+  });
+  const hint = response.cuts
+    ? 'Point at a token, or use the arrow keys in the text.' : '';
+  say.textContent = whyPlain(response, store, index, kind) || hint;
+  const verdict = verdictMark(columns.verdict[index]);
+  const heading = make('header', '', verdict, title);
   return make('article', 'panel', heading, facts(store, index), say, box);
 }

@@ -53,8 +53,9 @@ function partsOf(head) {
   for (const source of head.sources) {
     const run = head.runs[source.run];
     if (head.runs.length > 1) found.set(`${source.run}`, run);
-    const name = head.runs.length > 1 ? `${run} · ${source.kind}` : source.kind;
-    found.set(`${source.run}.${source.kind}`, name);
+    const { kind } = source;
+    const name = head.runs.length > 1 ? `${run} · ${kind}` : kind;
+    found.set(`${source.run}.${kind}`, name);
   }
   return [...found];
 }

@@ -20,7 +20,9 @@ function visibleParts(text) {
   const found = [];
   let start = 0;
   for (const match of text.matchAll(UNSEEN)) {
-    if (match.index > start) found.push([text.slice(start, match.index), false]);
+    if (match.index > start) {
+      found.push([text.slice(start, match.index), false]);
+    }
     found.push([match[0], true]);
     start = match.index + match[0].length;
   }
@@ -55,8 +57,10 @@ function legendOf(kind) {
       return i + 1 < ADVANTAGE_STEPS.length
         ? `${from} to ${sign}${ADVANTAGE_STEPS[i + 1]}` : `beyond ${from}`;
     };
-    const down = ADVANTAGE_STEPS.map((_, i) => [`down${i + 1}`, words(MINUS, i)]);
-    const up = ADVANTAGE_STEPS.map((_, i) => [`up${i + 1}`, words('+', i)]);
+    const steps = (name, sign) => (
+      ADVANTAGE_STEPS.map((_, i) => [`${name}${i + 1}`, words(sign, i)])
+    );
+    const [down, up] = [steps('down', MINUS), steps('up', '+')];
     return [...down.reverse(), ['a0', 'about 0'], ...up];
   }
   const [letter, sign] = kind === 'logp' ? ['l', MINUS] : ['e', ''];
@@ -68,6 +72,11 @@ function legendOf(kind) {
       i + 1 < ends.length ? `to ${ends[i + 1]}` : `beyond ${end}`,
     ]),
   ];
+}
+
+/** A whole number with commas between its thousands. */
+function grouped(value) {
+  return value.toLocaleString('en');
 }
 
 /** A number with so many places and a true minus; a dash for none. */

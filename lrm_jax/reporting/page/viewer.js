@@ -114,8 +114,8 @@ class Viewer {
     const place = index < 0 ? -1 : this.places.indexOf(index);
     if (place < 0) state.open = '';
     this.list.reset(this.places.length, place);
-    const of = store.count.toLocaleString('en');
-    ui.count.textContent = `${this.places.length.toLocaleString('en')} of ${of} responses`;
+    const shown = `${grouped(this.places.length)} of ${grouped(store.count)}`;
+    ui.count.textContent = `${shown} responses`;
     if (isNew) this.write();
   }
 
@@ -156,9 +156,11 @@ class Viewer {
     );
     // Meanwhile another one may have been asked for.
     if (turn !== this.turn) return;
-    ui.position.textContent = `${(this.list.place + 1).toLocaleString('en')} of ${this.places.length.toLocaleString('en')}`;
+    const count = this.places.length;
+    const number = grouped(this.list.place + 1);
+    ui.position.textContent = `${number} of ${grouped(count)}`;
     ui.previous.disabled = this.list.place === 0;
-    ui.next.disabled = this.list.place === this.places.length - 1;
+    ui.next.disabled = this.list.place === count - 1;
     this.showProblem(index);
     this.showLegend();
     ui.panels.className = `panels n${panels.length}`;
@@ -173,7 +175,9 @@ class Viewer {
       const name = sourceName(store.sourceOf(i), store.head.runs);
       const verdict = VERDICTS[store.columns.verdict[i]];
       const sample = store.columns.sample[i];
-      return [String(i), `${name} · sample ${sample} · ${verdict}, ${store.columns.length[i]} tokens`];
+      const length = grouped(store.columns.length[i]);
+      const words = `sample ${sample} · ${verdict}, ${length} tokens`;
+      return [String(i), `${name} · ${words}`];
     })];
     ui.beside.replaceChildren(...options.map(([value, name]) => {
       const option = make('option', '', name);
@@ -192,9 +196,10 @@ class Viewer {
 
   showProblem(index) {
     const { id, question, answer } = this.store.problemOf(index);
-    const row = (name, text) => make(
-      'div', '', make('dt', '', name), appendVisible(make('dd', ''), text || '\u2013'),
-    );
+    const row = (name, text) => {
+      const shown = appendVisible(make('dd', ''), text || '\u2013');
+      return make('div', '', make('dt', '', name), shown);
+    };
     this.ui.problem.replaceChildren(
       row('Problem', id), row('Question', question), row('Gold answer', answer),
     );
@@ -210,9 +215,11 @@ class Viewer {
     const found = legendOf(kind).map(([name, words]) => (
       make('li', '', make('span', `swatch ${name}`, '\u00a0'), words)
     ));
-    this.ui.legend.replaceChildren(
-      ...(kind === 'none' ? [] : [make('span', 'unit', units[kind]), make('ul', '', ...found)]),
-    );
+    this.ui.legend.replaceChildren();
+    if (kind !== 'none') {
+      const unit = make('span', 'unit', units[kind]);
+      this.ui.legend.append(unit, make('ul', '', ...found));
+    }
   }
 
   /** Keys that work everywhere on the page. */
@@ -220,7 +227,7 @@ class Viewer {
     const { ui } = this;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { target } = event;
-    const isTyping = target.matches('input:not([type=checkbox]), textarea, select');
+    const isTyping = target.matches('input:not([type=checkbox]), select');
     if (ui.help.open) return;
     if (event.key === 'Escape' && isTyping && !ui.dialog.open) target.blur();
     if (isTyping) return;
@@ -229,16 +236,21 @@ class Viewer {
     if (target === ui.list) {
       // Elsewhere these scroll the page.
       Object.assign(moves, {
-        ArrowDown: 1, ArrowUp: -1, PageDown: this.list.page, PageUp: -this.list.page,
-        Home: -this.list.count, End: this.list.count,
+        ArrowDown: 1,
+        ArrowUp: -1,
+        PageDown: this.list.page,
+        PageUp: -this.list.page,
+        Home: -this.list.count,
+        End: this.list.count,
       });
     } else if (ui.dialog.open && !target.matches('.text')) {
       Object.assign(moves, { ArrowRight: 1, ArrowLeft: -1 });
     }
-    const key = event.key;
-    if (Object.hasOwn(moves, key) && (ui.dialog.open || isInSight(ui.viewer))) {
+    const { key } = event;
+    const isSeen = isInSight(ui.viewer);
+    if (Object.hasOwn(moves, key) && (ui.dialog.open || isSeen)) {
       this.list.move(moves[key]);
-    } else if (key === 'Enter' && isFree && !ui.dialog.open && isInSight(ui.viewer)) {
+    } else if (key === 'Enter' && isFree && !ui.dialog.open && isSeen) {
       this.open();
     } else if (key === '/' && !ui.dialog.open) {
       ui.search.focus();
