@@ -184,6 +184,17 @@ class Page:
         raise TimeoutError(f'never true: {expression}')
       time.sleep(0.02)
 
+  def wait_for(self, expression, expected):
+    """Waits until an expression has a value."""
+    self.until(f'({expression}) === {json.dumps(expected)}')
+
+  def texts(self, selector):
+    """The texts of all elements of a selector."""
+    return self.evaluate(
+      f'Array.from(document.querySelectorAll({json.dumps(selector)}), '
+      '(e) => e.textContent)'
+    )
+
   def press(self, *keys):
     """Presses keys, one behind the other."""
     for key in keys:

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from lrm_jax import jsonl, main
+from lrm_jax import jsonl, main, storage
+from tests import tiny
 from tests.reporting import folders
 from tests.reporting.markup_test import ATTACKS, read
 
@@ -19,9 +20,13 @@ def run(capsys, *arguments):
 
 def page(path):
   text = path.read_text('utf-8')
-  # What a viewer unpacks, and scripts, apart.
+  return text, page_of(text)
+
+
+def page_of(text):
+  """What is shown: without scripts, and without what they unpack."""
   shown = re.sub(r'<(script|style).*?</\1>', '', text, flags=re.DOTALL)
-  return text, read(shown).text
+  return read(shown).text
 
 
 def refusal(capsys, *arguments):
@@ -188,9 +193,24 @@ def test_help_shows_where_folders_stand(capsys):
   assert '--rollouts=INT' in out
 
 
-def test_a_page_in_a_bucket(store, tmp_path, capsys):
-  folder = folders.write_eval(tmp_path / 'eval')
-  target = 'gs://bucket/pages/report.html'
-  code, out, err = run(capsys, folder, f'--output={target}')
+def test_runs_and_pages_in_a_bucket(store, tmp_path, capsys):
+  folder = folders.write_run(tmp_path / 'run', rows=True)
+  there = storage.as_path('gs://bucket/report/run')
+  model = tiny.model_directory()
+  for path in (*folder.rglob('*'), *model.iterdir()):
+    if path.is_file():
+      is_own = path.is_relative_to(folder)
+      name = path.relative_to(folder) if is_own else f'model/{path.name}'
+      (there / name).write_bytes(path.read_bytes())
+  code, out, err = run(capsys, there)
   assert code == 0, err
-  assert target in out
+  assert f'{there}/report.html: 36 of 36 responses' in out
+  assert (there / 'report.json').exists()
+  # Its tokenizer came from there, without the weights beside it.
+  found = (there / 'report.html').read_text()
+  assert 'not shaded' not in page_of(found)
+  local = tmp_path / 'here.html'
+  assert run(capsys, there, f'--output={local}')[0] == 0
+  assert local.read_text() == found
+  copied = storage.copy_files(there / 'model', ['tokenizer.model', 'no'])
+  assert [path.name for path in copied.iterdir()] == ['tokenizer.model']

@@ -1,30 +1,17 @@
 """The page in a browser: it works, and nothing of what a model wrote runs."""
 
-import functools
 import json
 
 import pytest
 
-from lrm_jax import jsonl, main
-from lrm_jax.reporting import page, pieces, samples, store
+from lrm_jax import main
+from lrm_jax.reporting import samples
 from tests import browser
 from tests.reporting import folders
-from tests.reporting.markup_test import ATTACKS
 
-pytestmark = pytest.mark.skipif(
-  browser.find() is None,
-  reason='needs a Chromium: apt-get install chromium (.ci/run does)',
-)
 READY = 'window.viewer !== undefined'
 OPEN = "document.querySelector('#v-dialog[open] .panel') !== null"
 COUNT = "document.getElementById('v-count').textContent"
-HOSTILE = [*ATTACKS, 'x' * 1_000_000]
-
-
-@pytest.fixture(scope='module')
-def chromium():
-  with browser.Browser() as found:
-    yield found
 
 
 @pytest.fixture(scope='module')
@@ -53,18 +40,6 @@ def viewer(chromium, address):
   assert not found.events('Runtime.exceptionThrown')
   assert not found.events('Log.entryAdded')
   found.close()
-
-
-def texts(tab, selector):
-  """The texts of all elements of a selector."""
-  return tab.evaluate(
-    f'Array.from(document.querySelectorAll({json.dumps(selector)}), '
-    '(e) => e.textContent)'
-  )
-
-
-def wait_for(tab, expression, expected):
-  tab.until(f'{expression} === {json.dumps(expected)}')
 
 
 def fill(tab, name, value):
@@ -181,14 +156,14 @@ def test_pure_functions(viewer, expression, expected):
 
 
 def test_controls_choose_responses(viewer, rows):
-  wait_for(viewer, COUNT, f'{len(rows)} of {len(rows)} responses')
+  viewer.wait_for(COUNT, f'{len(rows)} of {len(rows)} responses')
   fill(viewer, 'search', 'e1')
-  wait_for(viewer, COUNT, f'4 of {len(rows)} responses')
+  viewer.wait_for(COUNT, f'4 of {len(rows)} responses')
   assert viewer.evaluate('location.hash') == '#rollouts?q=e1'
   viewer.evaluate("document.querySelector('[name=v-verdict]').click()")
-  wait_for(viewer, COUNT, f'3 of {len(rows)} responses')
+  viewer.wait_for(COUNT, f'3 of {len(rows)} responses')
   viewer.evaluate("document.getElementById('v-reset').click()")
-  wait_for(viewer, COUNT, f'{len(rows)} of {len(rows)} responses')
+  viewer.wait_for(COUNT, f'{len(rows)} of {len(rows)} responses')
   assert viewer.evaluate("document.getElementById('v-search').value") == ''
 
 
@@ -196,10 +171,10 @@ def test_before_and_after_stand_side_by_side(viewer):
   viewer.evaluate("document.getElementById('v-list').focus()")
   viewer.press('Enter')
   viewer.until(OPEN)
-  titles = texts(viewer, '.panel h4')
+  titles = viewer.texts('.panel h4')
   assert titles == ['before · sample 0', 'after · sample 0']
-  assert texts(viewer, '.panel .text') == [folders.WRONG, folders.RIGHT]
-  assert texts(viewer, '#v-problem dd') == [
+  assert viewer.texts('.panel .text') == [folders.WRONG, folders.RIGHT]
+  assert viewer.texts('#v-problem dd') == [
     'e0',
     f'{folders.QUESTION} d:-0',
     '24',
@@ -238,12 +213,12 @@ def test_keys(viewer):
   viewer.press('Home', 'Enter')
   viewer.until(OPEN)
   viewer.press('j')
-  wait_for(
-    viewer, "document.getElementById('v-position').textContent", '2 of 36'
+  viewer.wait_for(
+    "document.getElementById('v-position').textContent", '2 of 36'
   )
   viewer.press('ArrowRight', 'ArrowLeft', 'k')
-  wait_for(
-    viewer, "document.getElementById('v-position').textContent", '1 of 36'
+  viewer.wait_for(
+    "document.getElementById('v-position').textContent", '1 of 36'
   )
   assert 'open=0' in viewer.evaluate('location.hash')
   viewer.press('Escape')
@@ -287,17 +262,16 @@ def test_tokens_are_shaded_and_said(viewer, rows):
   # Log-probabilities of 0, -1/4, -1/2, -3/4 and -1 in turns.
   expected = ['l0', 'l3', 'l4', 'l4', 'l5']
   assert found == [expected[i % 5] for i in range(rows[12]['length'])]
-  assert 'nats' in texts(viewer, '#v-legend .unit')[0]
+  assert 'nats' in viewer.texts('#v-legend .unit')[0]
   viewer.evaluate("document.querySelector('.text').focus()")
   viewer.press('ArrowRight', 'ArrowRight')
-  (said,) = texts(viewer, '.say')
+  (said,) = viewer.texts('.say')
   length = rows[12]['length']
   assert said == (
     f'token 2 of {length} · log-probability −0.250 nats (p = 77.9 %)'
   )
   fill(viewer, 'shade', 'entropy')
-  wait_for(
-    viewer,
+  viewer.wait_for(
     "document.querySelector('.say').textContent",
     'entropies were not stored',
   )
@@ -314,7 +288,7 @@ def test_an_address_opens_a_view(chromium, address):
   query = '#rollouts?q=p1&v=w&open=17&beside=none&shade=none'
   tab = chromium.open(address + query)
   tab.until(OPEN)
-  assert texts(tab, '.panel h4') == ['step 1 · sample 1']
+  assert tab.texts('.panel h4') == ['step 1 · sample 1']
   assert tab.evaluate("document.getElementById('v-search').value") == 'p1'
   assert tab.evaluate('location.hash') == query
   # One that this page does not have.
@@ -373,7 +347,7 @@ def test_themes(chromium, address):
     tab.until(READY)
     grounds[scheme] = tab.evaluate(ground)
     tab.evaluate("document.getElementById('theme').click()")
-    assert texts(tab, '#theme') == ['Theme: light']
+    assert tab.texts('#theme') == ['Theme: light']
     assert tab.evaluate(ground) == 'rgb(253, 253, 252)'
     tab.evaluate("document.getElementById('theme').click()")
     assert tab.evaluate(ground) == 'rgb(21, 23, 26)'
@@ -400,155 +374,4 @@ def test_charts_need_no_script(chromium, address):
   )
   assert min(sizes) > 80
   assert tab.evaluate('typeof viewer') == 'undefined'
-  tab.close()
-
-
-# --- Strangers ---
-
-
-@pytest.fixture(scope='module')
-def attacked(tmp_path_factory):
-  """A page with attacks in all texts of a run, its folder's name too."""
-  name = '"><img src=x onerror=alert(1)>'
-  folder = tmp_path_factory.mktemp('runs') / name
-  folders.write_run(folder, steps=1)
-  rows = [
-    folders.training_row(
-      1, id=text[:2000], question=text[:2000], answer=text[:2000]
-    )
-    | {'response': text}
-    for text in HOSTILE
-  ]
-  jsonl.write_rows(folder / 'rollouts' / 'step_000001.jsonl.gz', rows)
-  config = json.loads((folder / 'config.json').read_text())
-  config['config']['model']['path'] = '</script><script>alert(1)</script>'
-  jsonl.write_json(folder / 'config.json', config)
-  target = folder.parent / 'report.html'
-  assert main.main(['lrm', 'report', str(folder), f'--output={target}']) == 0
-  return f'file://{target}'
-
-
-def test_attacks_are_texts(chromium, attacked):
-  tab = chromium.open(attacked)
-  tab.until(READY)
-  shown = functools.partial(texts, tab)
-  for index, text in enumerate(HOSTILE):
-    tab.evaluate(f"location.hash = '#rollouts?open={index}&beside=none'")
-    wait_for(
-      tab,
-      "document.getElementById('v-position').textContent",
-      f'{index + 1} of {len(HOSTILE)}',
-    )
-    more = "document.querySelector('.text .more')"
-    while tab.evaluate(f'{more} !== null'):
-      tab.evaluate(f'{more}.click()')
-    # To the last unit: halves of pairs, NUL, marks of direction.
-    expected = json.dumps(text)
-    assert tab.evaluate(
-      f"document.querySelector('.text').textContent === {expected}"
-    ), ascii(text[:40])
-    assert tab.evaluate(
-      "document.querySelectorAll('#v-problem dd')[1].textContent === "
-      f'{json.dumps(text[:2000])}'
-    )
-    inside = "document.querySelectorAll('#rollouts :is(img, script, svg, b)')"
-    assert tab.evaluate(f'{inside}.length') == 0
-  assert 'U+202E' in tab.evaluate(
-    "visibleParts('\\u202e').map(([t]) => codeOf(t)).join()"
-  )
-  assert '"><img src=x onerror=alert(1)>' in shown('h1')[0]
-  assert not tab.events('Page.javascriptDialogOpening')
-  assert not tab.events('Runtime.exceptionThrown')
-  # A violation of the policy would be logged: nothing even tried.
-  assert not tab.events('Log.entryAdded')
-  requests = {
-    e['request']['url'] for e in tab.events('Network.requestWillBeSent')
-  }
-  assert {url.partition('#')[0] for url in requests} <= {
-    attacked,
-    'about:blank',
-  }
-  tab.close()
-
-
-def test_the_policy_lets_nothing_in_and_runs_nothing_else(chromium, address):
-  tab = chromium.open(address)
-  tab.until(READY)
-  tab.evaluate(
-    "(() => { const s = document.createElement('script'); "
-    "s.textContent = 'window.ran = true'; document.body.append(s); "
-    "const i = new Image(); i.src = 'https://example.com/x.png'; "
-    'document.body.append(i); })()'
-  )
-  assert tab.evaluate('window.ran') is None
-  assert (
-    tab.evaluate(
-      "fetch('https://example.com').then(() => 'came', () => 'refused')"
-    )
-    == 'refused'
-  )
-  said = ' '.join(e['entry']['text'] for e in tab.events('Log.entryAdded'))
-  assert 'Content Security Policy' in said
-  # It is told of as a request, and refused before it is one.
-  assert not [
-    e
-    for e in tab.events('Network.responseReceived')
-    if 'example.com' in e['response']['url']
-  ]
-  failed = tab.events('Network.loadingFailed')
-  assert failed and {e['blockedReason'] for e in failed} == {'csp'}
-  tab.close()
-
-
-# --- Fifty thousand ---
-
-
-@pytest.fixture(scope='module')
-def large(tmp_path_factory):
-  """A page of 50,000 rollouts of 20 to 40 tokens."""
-  cutter = pieces.Cutter(folders.tokenizer())
-  held = store.Store([cutter])
-  rows, problems = folders.step_rows(1, problems=500, samples=10), []
-  for index in range(50_000):
-    row = rows[index % len(rows)]
-    held.add(0, samples.Source(0, 'training', 1, None), index // 10, row)
-    if index % 10 == 0:
-      problems.append(row | {'id': f'p{index}'})
-  header = {
-    'runs': ['large'],
-    'sources': [{'run': 0, 'kind': 'training', 'step': 1}],
-    'reasons': [''],
-  }
-  path = tmp_path_factory.mktemp('large') / 'report.html'
-  text = page.render('large', '', [], [], held.blobs(header, problems))
-  path.write_text(text, 'utf-8')
-  return f'file://{path}'
-
-
-def test_first_paint_of_fifty_thousand(chromium, large):
-  tab = chromium.open(large)
-  tab.until(READY)
-  paint = tab.evaluate(
-    "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-  )
-  assert paint < 2000
-  wait_for(tab, COUNT, '50,000 of 50,000 responses')
-  rows = "document.querySelectorAll('.row').length"
-  assert tab.evaluate(rows) < 60
-  tab.evaluate("document.getElementById('v-list').focus()")
-  tab.press('End')
-  assert tab.evaluate('viewer.list.place') == 49_999
-  assert tab.evaluate(rows) < 60
-  active = tab.evaluate("viewer.ui.list.getAttribute('aria-activedescendant')")
-  assert active == 'row-49999'
-  tab.press('Enter')
-  tab.until(OPEN)
-  wait_for(
-    tab,
-    "document.getElementById('v-position').textContent",
-    '50,000 of 50,000',
-  )
-  # Few chunks of many are unpacked.
-  assert tab.evaluate('viewer.store.chunks.size') == 1
-  assert tab.evaluate('viewer.store.head.chunks.length') > 100
   tab.close()
