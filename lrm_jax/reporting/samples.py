@@ -92,8 +92,9 @@ class Tally:
 class Problems:
   """The problems of all sources: question, answer, id.
 
-  Rows of an evaluation may lack the question: such a row is of the first
-  problem with its id and its answer.
+  A row may lack the question: it is of the first problem with its id and its
+  answer. A row of numbers alone lacks both: it is of the problem that its id
+  had last, which the rows before it told.
   """
 
   def __init__(self):
@@ -101,9 +102,15 @@ class Problems:
     self.rows: list[dict[str, str]] = []
     self._by_answer: dict[tuple[str, str], int] = {}
     self._by_question: dict[tuple[str, str, str], int] = {}
+    self._by_id: dict[str, int] = {}
 
   def place(self, row: Row) -> int:
     """That of the problem of a row, which is new or known."""
+    if 'answer' in row or row['id'] not in self._by_id:
+      self._by_id[row['id']] = self._place(row)
+    return self._by_id[row['id']]
+
+  def _place(self, row: Row) -> int:
     answer = row['answer'] if 'answer' in row else ''
     question = row['question'] if 'question' in row else ''
     known = self._by_answer.get((row['id'], answer))

@@ -104,6 +104,15 @@ def test_a_problem_is_known_again_without_its_question():
   assert late.rows == [{'id': '1', 'question': row['question'], 'answer': '24'}]
 
 
+def test_rows_of_numbers_alone_are_of_the_problem_before_them():
+  problems = samples.Problems()
+  row, other = folders.row(id='1'), folders.row(id='1', question='another')
+  alone = {'id': '1'}
+  found = [problems.place(r) for r in (row, alone, other, alone, row, alone)]
+  assert found == [0, 0, 1, 1, 0, 0]
+  assert problems.place({'id': '2'}) == problems.place({'id': '2'}) == 2
+
+
 def test_numbers_that_are_none():
   assert math.isnan(samples.number({'reward': None}, 'reward'))
   assert math.isnan(samples.number({}, 'reward'))
