@@ -26,15 +26,15 @@ class Verb(NamedTuple):
 
   The module of a recipe has `run(config, workdir)`; the others have
   `define_flags(flag_values)` and `run(flag_values)`, or, where a config is
-  among the flags, `run(flag_values, overrides)`. A verb with a word for what
-  stands behind it without a flag gets that too, as a list.
+  among the flags, `run(flag_values, overrides)`, or, where words follow the
+  verb, `run(flag_values, words)`.
   """
 
   module: str
   help: str
   is_recipe: bool = False
   has_config: bool = False
-  words: str = ''
+  words: str = ''  # what they are, such as DIR; at least one is needed
 
 
 VERBS = {
@@ -57,6 +57,11 @@ VERBS = {
     'lrm_jax.commands.plan',
     'memory and speed of a config on devices that need not be here',
     has_config=True,
+  ),
+  'table': Verb(
+    'lrm_jax.commands.table',
+    "a paper's claims beside our numbers",
+    words='NAME',
   ),
 }
 # Variable of a launcher, to which 0 says that the run has come to its end.
@@ -139,13 +144,14 @@ def _dispatch(argv: list[str]) -> None:
   else:
     module = importlib.import_module(VERBS[name].module)
     values = flags.FlagValues()
+    values.set_gnu_getopt()  # Flags may follow words.
     module.define_flags(values)
     overrides = _overrides(args) if VERBS[name].has_config else []
-    rest = _parse(name, values, [arg for arg in args if arg not in overrides])
-    if rest is not None:
+    rest = [arg for arg in args if arg not in overrides]
+    words = _parse(name, values, rest)
+    if words is not None:
       more = [overrides] if VERBS[name].has_config else []
-      more += [rest] if VERBS[name].words else []
-      module.run(values, *more)
+      module.run(values, *more, *([words] if VERBS[name].words else []))
 
 
 def _run_recipe(name: str, args: list[str]) -> None:
@@ -165,8 +171,8 @@ def _run_recipe(name: str, args: list[str]) -> None:
   text = 'Print the resolved config and stop.'
   flags.DEFINE_bool('print_config', False, text, values)
   overrides = _overrides(args)
-  rest = _parse(name, values, [arg for arg in args if arg not in overrides])
-  if rest is None:
+  rest = [arg for arg in args if arg not in overrides]
+  if _parse(name, values, rest) is None:
     return
   stop_code()  # Not when it is needed first.
   example = f'lrm {name} --config=configs/quickstart.py --workdir=runs/quick'
@@ -219,10 +225,7 @@ def _steps(text: str | None) -> range:
 def _parse(
   name: str, values: flags.FlagValues, args: list[str]
 ) -> list[str] | None:
-  """Fills values; returns the words without a flag.
-
-  None if help was wanted and printed instead.
-  """
+  """Fills values; the words between flags, None if help was printed instead."""
   if _HELP_FLAGS & set(args):
     print(_verb_help(name, values))
     return None
@@ -240,8 +243,11 @@ def _parse(
     if missing:
       raise errors.UserError(f'--{missing[1]} is missing; {see}') from None
     raise errors.UserError(f'bad flag ({error}); {see}') from None
-  if rest and not VERBS[name].words:
+  kind = VERBS[name].words
+  if rest and not kind:
     raise errors.UserError(f"unexpected argument '{rest[0]}'; {see}")
+  if kind and not rest:
+    raise errors.UserError(f'{kind} is missing: lrm {name} {kind} ...; {see}')
   return rest
 
 
@@ -253,10 +259,8 @@ def _overview() -> str:
 
 
 def _verb_help(name: str, values: flags.FlagValues) -> str:
-  lines = [f'lrm {name}: {VERBS[name].help}', '']
-  if VERBS[name].words:
-    words = VERBS[name].words
-    lines += [f'usage: lrm {name} {words} [{words} ...] --flag=value ...', '']
+  words = f' {VERBS[name].words} ...' if VERBS[name].words else ''
+  lines = [f'lrm {name}{words}: {VERBS[name].help}', '']
   for flag in [values[key] for key in values]:
     # absl says 'comma separated list of strings', 'string enum', 'int'.
     kind = '' if flag.boolean else f'={flag.flag_type().split()[-1].upper()}'

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from lrm_jax.papers import jobs as jobs_lib
+
 ROOT = pathlib.Path(__file__).parents[1]
 EXPERIMENTS = ROOT / 'experiments'
 
@@ -20,7 +22,6 @@ def load(path):
   return module
 
 
-unattended = load(EXPERIMENTS / 'unattended.py')
 stability = load(EXPERIMENTS / 'stability' / 'table.py')
 curricula = load(EXPERIMENTS / 'curricula' / 'table.py')
 
@@ -28,14 +29,14 @@ curricula = load(EXPERIMENTS / 'curricula' / 'table.py')
 @pytest.mark.parametrize('name', ['stability', 'curricula'])
 def test_every_config_of_a_folder_with_every_seed(name):
   configs = ROOT / 'configs' / name
-  jobs = unattended.of_folder(configs, seeds=(0, 1, 2))
+  jobs = jobs_lib.of_folder(configs, seeds=(0, 1, 2))
   stems = {path.stem for path in configs.glob('*.py')}
   stems -= {'__init__', 'setting'}
   assert len(jobs) == 3 * len(stems) and {job.name for job in jobs} == stems
   # One of each first, so that a table can be looked at early.
   assert {job.seed for job in jobs[: len(stems)]} == {0}
   command = jobs[-1].command(pathlib.Path('runs'))
-  assert command[:2] == ['lrm', 'train']
+  assert command[1:4] == ['-m', 'lrm_jax.main', 'train']
   assert '--config.seed=2' in command
 
 

@@ -27,7 +27,7 @@ run, table = load('run'), load('table')
 
 def test_every_method_once_and_the_headline_with_three_seeds():
   seeds = collections.defaultdict(list)
-  for name, seed in run.jobs():
+  for name, seed in run.plan():
     seeds[name].append(seed)
   methods = {path.stem for path in (ROOT / 'configs' / 'tiny').glob('*.py')}
   assert methods - {'__init__', 'setting'} <= set(seeds)

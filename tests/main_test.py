@@ -293,3 +293,14 @@ def test_console_script_exits_with_the_code(monkeypatch, capsys):
   with pytest.raises(SystemExit) as info:
     main.cli()
   assert info.value.code == 2
+
+
+def test_a_verb_that_needs_words(capsys):
+  assert main.main(['lrm', 'table']) == 2
+  said = capsys.readouterr().err
+  assert 'NAME is missing: lrm table NAME ...; lrm table --help' in said
+
+
+def test_flags_may_follow_words(capsys):
+  assert main.main(['lrm', 'table', 'bert', '--run']) == 2
+  assert "no table 'bert'" in capsys.readouterr().err

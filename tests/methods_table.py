@@ -1,7 +1,4 @@
-"""The table of methods and their parts, as it stands in the README.
-
-python -m tests.methods_table
-"""
+"""The table of methods and their parts, as it stands in `configs/README.md`."""
 
 import pathlib
 
@@ -58,7 +55,3 @@ def table() -> str:
     cells.append(', '.join(others))
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines)
-
-
-if __name__ == '__main__':
-  print(table())

@@ -261,10 +261,3 @@ def test_every_method_has_the_setting_of_its_paper():
     for path in (ROOT / 'configs').glob('*_r1_1p5b.py')
   }
   assert tiny == paper
-
-
-def test_the_table_of_the_readme_is_that_of_the_configs():
-  """`python -m tests.methods_table` prints it."""
-  table = methods_table.table()
-  print(table)
-  assert table in (ROOT / 'README.md').read_text()

@@ -18,15 +18,11 @@ def choosing(rounds=1, **parts):
   """
   objective = objectives.compose(budget=objectives.constant(CAP), **parts)
   config = setting.tiny(objective, room=CAP, rounds=rounds)
-  config.train.steps = 40
+  config.train.steps = 48
   config.train.token_budget = 0
-  config.train.problems = 16
-  config.train.samples = 8
-  config.train.groups = 8
   config.train.rollouts_every = 0
-  config.eval.problems = 64
-  config.eval.samples = 4
+  config.eval.problems = 128
+  config.eval.samples = 8
   config.eval.max_tokens = CAP
   config.eval.every = 4
-  config.optimizer.learning_rate = 1e-3
   return config

@@ -11,9 +11,7 @@ import pathlib
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # as a script
-
-import unattended  # noqa: E402
+from lrm_jax.papers import jobs
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -41,7 +39,7 @@ def methods() -> list[str]:
   return [*HEADLINE, *others]
 
 
-def jobs() -> list[tuple[str, int]]:
+def plan() -> list[tuple[str, int]]:
   """(config, seed): every method once, then the headline again."""
   once = [(name, 0) for name in methods() + controls()]
   return once + [(name, seed) for seed in (1, 2) for name in HEADLINE]
@@ -62,12 +60,10 @@ def config_path(name: str) -> pathlib.Path:
 def main() -> None:
   """Runs all jobs, one worker per processor, then the table."""
   runs = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else 'runs/objectives')
-  unattended.train(
+  jobs.train(
     [
-      unattended.Job(
-        name, seed, config_path(name), (('train.rollouts_every', 0),)
-      )
-      for name, seed in jobs()
+      jobs.Job(name, seed, config_path(name), (('train.rollouts_every', 0),))
+      for name, seed in plan()
     ],
     runs,
   )

@@ -10,18 +10,16 @@ import pathlib
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # as a script
-
-import unattended  # noqa: E402
+from lrm_jax.papers import jobs
 
 HERE = pathlib.Path(__file__).parent
-CONFIGS = unattended.ROOT / 'configs' / 'stability'
+CONFIGS = jobs.ROOT / 'configs' / 'stability'
 
 
 def main() -> None:
   """Runs all jobs, one worker per processor, then the table."""
   runs = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else 'runs/stability')
-  unattended.train(unattended.of_folder(CONFIGS, seeds=(0, 1, 2)), runs)
+  jobs.train(jobs.of_folder(CONFIGS, seeds=(0, 1, 2)), runs)
   subprocess.run([sys.executable, HERE / 'table.py', runs], check=True)
 
 

@@ -124,12 +124,8 @@ def _target(name: str | None, folders: Sequence[str]) -> storage.Path:
   """Where the page is written.
 
   Raises:
-    UserError: no folder, no place for several, or one that cannot be.
+    UserError: no place for several folders, or one that cannot be.
   """
-  if not folders:
-    raise UserError(
-      'no DIR is given; give one or more, such as lrm report runs/quickstart'
-    )
   if name is None and len(folders) > 1:
     raise UserError(
       f'--output is missing, and {len(folders)} folders were given; say where '

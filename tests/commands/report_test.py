@@ -154,7 +154,7 @@ def page_tags(folder, capsys):
 def test_where_the_page_goes(tmp_path, capsys):
   a = folders.write_eval(tmp_path / 'a')
   b = folders.write_eval(tmp_path / 'b')
-  assert 'no DIR is given; give one or more, such as' in refusal(capsys)
+  assert 'DIR is missing: lrm report DIR ...' in refusal(capsys)
   found = refusal(capsys, a, b)
   assert found == (
     '--output is missing, and 2 folders were given; say where their page is to '
@@ -189,7 +189,7 @@ def test_an_empty_step(tmp_path, capsys):
 def test_help_shows_where_folders_stand(capsys):
   assert main.main(['lrm', 'report', '--help']) == 0
   out = capsys.readouterr().out
-  assert 'usage: lrm report DIR [DIR ...] --flag=value ...' in out
+  assert 'lrm report DIR ...: one page of HTML' in out
   assert '--rollouts=INT' in out
 
 

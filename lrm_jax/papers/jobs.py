@@ -1,4 +1,4 @@
-"""Many runs of `lrm train`, one on each processor, until all are done.
+"""Many runs, one on each processor, until all are done.
 
 `train(jobs, runs)` makes RUNS/NAME_seedN of each job. Repeated, it continues:
 finished runs stay, others resume from their last checkpoint. A run that fails
@@ -15,10 +15,10 @@ import sys
 import threading
 from collections.abc import Sequence
 
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # for a start as a script
+from lrm_jax import clock
 
-from lrm_jax import clock  # noqa: E402
+# Of the source, where `configs/` and `experiments/` are.
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Job:
     seed: of all its streams.
     config: file.
     changes: keys and values beside the seed.
+    verb: train or sft.
   """
 
   name: str
   seed: int
   config: pathlib.Path
   changes: tuple[tuple[str, object], ...] = ()
+  verb: str = 'train'
 
   @property
   def folder(self) -> str:
@@ -46,8 +48,10 @@ class Job:
     """That trains it."""
     changes = (('seed', self.seed), *self.changes)
     return [
-      'lrm',
-      'train',
+      sys.executable,
+      '-m',
+      'lrm_jax.main',
+      self.verb,
       f'--config={self.config}',
       *(f'--config.{key}={value}' for key, value in changes),
       f'--workdir={runs / self.folder}',
@@ -63,17 +67,23 @@ def of_folder(configs: pathlib.Path, seeds: Sequence[int]) -> list[Job]:
   ]
 
 
-def train(jobs: list[Job], runs: pathlib.Path) -> None:
+def is_done(job: Job, runs: pathlib.Path) -> bool:
+  """Whether the run has come to its end."""
+  return (runs / job.folder / 'summary.json').exists()
+
+
+def train(jobs: Sequence[Job], runs: pathlib.Path) -> None:
   """Trains all jobs, a worker pinned to each processor.
 
   Args:
-    jobs: in their order.
+    jobs: in their order; those that are done are passed over.
     runs: made if it is not there.
   """
   runs.mkdir(parents=True, exist_ok=True)
   todo: queue.Queue[Job] = queue.Queue()
   for job in jobs:
-    todo.put(job)
+    if not is_done(job, runs):
+      todo.put(job)
   can_pin = hasattr(os, 'sched_getaffinity')
   cores = sorted(os.sched_getaffinity(0)) if can_pin else [None]
   workers = [
@@ -87,36 +97,42 @@ def train(jobs: list[Job], runs: pathlib.Path) -> None:
 
 def _work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
   """Trains jobs until there are none, on one processor."""
-  environment = os.environ | {
-    # Sampler and evaluation are the same program for most runs.
-    'JAX_COMPILATION_CACHE_DIR': str(runs.absolute() / 'compiled'),
-  }
-
-  def pin():
-    if core is not None:
-      os.sched_setaffinity(0, {core})
-
   while True:
     try:
       job = todo.get_nowait()
     except queue.Empty:
       return
-    if (runs / job.folder / 'summary.json').exists():
-      continue
     began = clock.now()
-    with open(runs / f'{job.folder}.log', 'a') as log:
-      code = subprocess.run(
-        job.command(runs),
-        stdout=log,
-        stderr=log,
-        env=environment,
-        preexec_fn=pin,
-      ).returncode
+    log = runs / f'{job.folder}.log'
+    code = _run(job, runs, core, log)
     # A table shows a run that failed as failed, with its last words.
     failed = runs / f'{job.folder}.failed'
     failed.unlink(missing_ok=True)
     if code:
-      words = pathlib.Path(log.name).read_text(errors='replace').split('\n')
+      words = log.read_text(errors='replace').split('\n')
       failed.write_text([word for word in words if word.strip()][-1])
-    verdict = 'done' if code == 0 else f'FAILED ({code}), see {log.name}'
+    verdict = 'done' if code == 0 else f'FAILED ({code}), see {log}'
     print(f'{job.folder}: {verdict} {clock.now() - began:.0f} s', flush=True)
+
+
+def _run(
+  job: Job, runs: pathlib.Path, core: int | None, log: pathlib.Path
+) -> int:
+  """The exit code of a job; what it says goes into the log."""
+
+  def pin():
+    if core is not None:
+      os.sched_setaffinity(0, {core})
+
+  environment = os.environ | {
+    # Sampler and evaluation are the same program for most runs.
+    'JAX_COMPILATION_CACHE_DIR': str(runs.absolute() / 'compiled'),
+  }
+  with open(log, 'a') as file:
+    return subprocess.run(
+      job.command(runs),
+      stdout=file,
+      stderr=file,
+      env=environment,
+      preexec_fn=pin,
+    ).returncode

@@ -1,0 +1,1 @@
+"""Tables of papers: their claims, our runs, and what came of them."""

@@ -1,0 +1,92 @@
+"""Numbers of a table, with intervals over seeds and problems.
+
+Values come as `[S, B]`: of S training seeds, each evaluated on the same B
+problems, one mean over samples for each pair. Two ways of training are compared
+pair by pair, by subtracting their arrays, before anything is estimated.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Estimate(NamedTuple):
+  """A mean and its 95 % interval.
+
+  Attributes:
+    value: the estimate.
+    low: end of the interval.
+    high: end of the interval.
+    seeds: how many it is over.
+  """
+
+  value: float
+  low: float
+  high: float
+  seeds: int
+
+
+def mean(values: np.ndarray) -> Estimate:
+  """The mean of `[S, B]`, its interval over other seeds and other problems.
+
+      half^2 = t(S - 1)^2 var_s(mean_b x) / S
+             + t(B - 1)^2 var_b(mean_s x) / B        (ddof 1)
+
+  and the interval is `mean +- half`, with `t` the 0.975 quantile of Student's
+  law: seeds and problems are crossed effects, and the halves of both intervals
+  add in squares. What a seed does to single problems is in both terms, so the
+  interval is rather too wide than too narrow. With one seed there is no first
+  term, and the interval is over problems alone.
+
+  Args:
+    values: `[S, B]`, B of 2 or more.
+
+  Returns:
+    The estimate, in the unit of the values.
+  """
+  values = np.asarray(values, np.float64)
+  seeds = len(values)
+  square = _half(values.mean(0)) ** 2
+  if seeds > 1:
+    square += _half(values.mean(1)) ** 2
+  value, half = float(values.mean()), math.sqrt(square)
+  return Estimate(value, value - half, value + half, seeds)
+
+
+def relative_change(new: np.ndarray, old: np.ndarray) -> Estimate:
+  """`mean(new) / mean(old) - 1`, paired; the interval by the delta method.
+
+  A ratio of means, not a mean of ratios: short responses weigh no more than
+  long ones.
+
+  Args:
+    new: `[S, B]`, such as tokens.
+    old: likewise, with a mean above 0.
+
+  Returns:
+    The estimate; -0.7 is 70 % less.
+  """
+  new, old = np.asarray(new, np.float64), np.asarray(old, np.float64)
+  below = old.mean()
+  ratio = new.mean() / below
+  found = mean((new - ratio * old) / below)
+  return Estimate(
+    ratio - 1, ratio - 1 + found.low, ratio - 1 + found.high, found.seeds
+  )
+
+
+def scaled(factor: float, estimate: Estimate) -> Estimate:
+  """An estimate in another unit; the factor is above 0."""
+  return estimate._replace(
+    value=factor * estimate.value,
+    low=factor * estimate.low,
+    high=factor * estimate.high,
+  )
+
+
+def _half(values: np.ndarray) -> float:
+  """Half of the interval of a mean of independent values."""
+  error = values.std(ddof=1) / math.sqrt(len(values))
+  return float(stats.t.ppf(0.975, len(values) - 1) * error)

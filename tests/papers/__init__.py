@@ -1,0 +1,1 @@
+"""Tests of `lrm_jax/papers`."""
