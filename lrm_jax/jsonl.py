@@ -39,10 +39,7 @@ _NO_FIELDS: Mapping[str, tuple[type, ...]] = {}
 
 
 def read_rows(
-  path: Path,
-  required: Mapping[str, tuple[type, ...]] = _NO_FIELDS,
-  *,
-  growing: bool = False,
+  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
 ) -> list[dict[str, Any]]:
   """Reads a JSON Lines file; blank lines are skipped.
 
@@ -50,8 +47,6 @@ def read_rows(
     path: UTF-8, one object a line, lines ended by newline characters.
     required: the fields every row must have, and the Python types that
       `json` may have given them; others may be there too.
-    growing: whether another process may be writing it: then a last line
-      without an end is not read.
 
   Returns:
     One dict per line.
@@ -66,7 +61,7 @@ def read_rows(
       return [
         _parse_line(line, f'{path}:{number}', required)
         for number, line in _lines(file, path)
-        if line.strip() and not (growing and not line.endswith(b'\n'))
+        if line.strip()
       ]
   except FileNotFoundError:
     raise UserError(f'{path}: no such file; check the path') from None
@@ -103,6 +98,23 @@ def write_json(path: Path, value: Any) -> None:
   """Writes one JSON value, indented, in the same way as `write_rows`."""
   with whole_file(storage.as_path(path)) as file:
     file.write(json.dumps(value, indent=2).encode() + b'\n')
+
+
+def read_growing(
+  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
+) -> list[dict[str, Any]]:
+  """`read_rows` of a plain file that another process may be writing.
+
+  What stands behind the last line's end is the begin of a row, and not read.
+  """
+  path = storage.as_path(path)
+  with storage.explained(path):
+    lines = path.read_bytes().split(b'\n')[:-1]
+  return [
+    _parse_line(line, f'{path}:{number}', required)
+    for number, line in enumerate(lines, start=1)
+    if line.strip()
+  ]
 
 
 def remove_parts(folder: storage.Path) -> None:

@@ -163,9 +163,7 @@ def _run(
 ) -> Run:
   metrics: list[dict[str, Any]] = []
   if (folder / 'metrics.jsonl').exists():
-    metrics = jsonl.read_rows(
-      folder / 'metrics.jsonl', {'step': (int,)}, growing=True
-    )
+    metrics = jsonl.read_growing(folder / 'metrics.jsonl', {'step': (int,)})
   return Run(
     name=name,
     folder=folder,
