@@ -42,6 +42,7 @@ setuptools.setup(
     'orbax-checkpoint>=0.12.8',
     'rich',
     'safetensors',
+    'scipy',
     'sentencepiece>=0.2',
     'tensorboardX',
     'tensorflow-datasets>=4.9.10',

@@ -129,6 +129,7 @@ def get_config() -> config_dict.ConfigDict:
         eta=0.0,  # the same, lower where entropy is high; 0: off
       ),
       every=0,  # steps; 0: only before and after
+      responses=1,  # of each problem, kept with text; of others their numbers
     ),
     optimizer=dict(
       name='adamw',  # adamw | muon | spam

@@ -307,6 +307,11 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f'train.{name}={config.train[name]} must not be negative (0: none)'
       )
+  if config.eval.responses < 0:
+    raise UserError(
+      f'eval.responses={config.eval.responses} must not be negative (0: no '
+      'texts)'
+    )
   for section, zero in (('train', False), ('eval', True)):
     value = config[section].temperature
     if not (COLDEST <= value < math.inf or (zero and value == 0)):

@@ -55,14 +55,19 @@ def read_rows(
     UserError: the file cannot be read, or a line (named `FILE:LINE`, from 1)
       is not UTF-8, not JSON, not an object, or lacks a required field.
   """
+  return list(each_row(path, required))
+
+
+def each_row(
+  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
+) -> Iterator[dict[str, Any]]:
+  """`read_rows`, one row at a time; what is wrong is raised on the way."""
   path = storage.as_path(path)
   try:
     with _open_reader(path) as file:
-      return [
-        _parse_line(line, f'{path}:{number}', required)
-        for number, line in _lines(file, path)
-        if line.strip()
-      ]
+      for number, line in _lines(file, path):
+        if line.strip():
+          yield _parse_line(line, f'{path}:{number}', required)
   except FileNotFoundError:
     raise UserError(f'{path}: no such file; check the path') from None
   except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -57,6 +57,7 @@ SAFE = {
   'train.max_skipped': 'likewise',
   'sentinels': 'likewise',
   'eval.every': 'evaluations draw from streams of their own',
+  'eval.responses': 'which of their samples leave a record with text',
 }
 
 

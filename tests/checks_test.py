@@ -52,6 +52,11 @@ TINY = pathlib.Path(__file__).parents[1] / 'configs' / 'tiny'
     ('grpo', {'sampler.slots': 0}, ('sampler.slots=0',)),
     ('grpo', {'sampler.tensor': 0}, ('sampler.tensor=0',)),
     ('grpo', {'sampler.tensor': 2}, ('sampler.tensor=2', 'only one')),
+    (
+      'grpo',
+      {'eval.responses': -1},
+      ('eval.responses=-1 must not be negative (0: no texts)',),
+    ),
     # The law of an evaluation.
     ('grpo', {'eval.truncation.top_p': 0.0}, ('eval.truncation.top_p=0.0',)),
     ('grpo', {'eval.truncation.most': -1}, ('eval.truncation.most=-1',)),

@@ -64,6 +64,7 @@ def write(folder):
     (folder / name).mkdir(parents=True)
   summary = {'accuracy': 0.5, 'seconds': 1.0}
   (folder / 'evaluation' / 'after.json').write_text(json.dumps(summary))
+  (folder / 'evaluation' / 'after.jsonl.gz').write_bytes(b'rows')
   (folder / 'metrics.jsonl').write_text('{"step": 1, "loss": 0.5}\n')
   step = folder / 'checkpoints' / '2'
   saver = ocp.StandardCheckpointer()
@@ -110,6 +111,10 @@ CHANGES = {
   'another evaluation': (
     file('evaluation/after.json', '{"accuracy": 0.25}'),
     'evaluation/after.json/accuracy: 0.5 and 0.25',
+  ),
+  'other samples of an evaluation': (
+    file('evaluation/after.jsonl.gz', 'ROWS'),
+    'evaluation/after.jsonl.gz: other bytes',
   ),
   'a save that was cut off': (
     file('checkpoints/4.orbax-checkpoint-tmp/x'),

@@ -43,6 +43,11 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     for name in sorted(names[0] ^ names[1])
   ]
   for name in sorted(names[0] & names[1]):
+    if not name.endswith('.json'):
+      contents = [(x / 'evaluation' / name).read_bytes() for x in (one, other)]
+      if contents[0] != contents[1]:
+        found.append(f'evaluation/{name}: other bytes')
+      continue
     pair = [
       untimed(json.loads((x / 'evaluation' / name).read_text()))
       for x in (one, other)

@@ -213,6 +213,11 @@ def check_temperature(flag_values: flags.FlagValues) -> None:
     )
 
 
+def count_parameters(model: Model) -> int:
+  """All of them, those of embeddings too."""
+  return sum(leaf.size for leaf in jax.tree.leaves(model.params))
+
+
 def speed(tokens: int, seconds: float, compile_seconds: float) -> dict:
   """Keys of the summary; `tokens_per_second` leaves compilation out."""
   return {

@@ -1,7 +1,7 @@
 """Evaluation: every problem, G samples each, one batch at a time."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -41,32 +41,72 @@ def evaluate(
   Returns:
     `Rollouts` with B = N.
   """
+  parts = [
+    part
+    for _, part in stream(
+      collector,
+      params,
+      problems,
+      cap=cap,
+      seed=seed,
+      temperature=temperature,
+      target=target,
+      description=description,
+    )
+  ]
+  joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  rows = np.arange(len(problems), dtype=np.int32)
+  return dataclasses.replace(joined, problem_index=rows)
+
+
+def stream(
+  collector: Collector,
+  params: Params,
+  problems: Sequence[Problem],
+  *,
+  cap: int,
+  seed: int,
+  temperature: float,
+  target: int = 0,
+  description: str = 'eval',
+  first: int = 0,
+) -> Iterator[tuple[int, Rollouts]]:
+  """The batches of `evaluate`, each as soon as it is graded.
+
+  Args:
+    collector: see `evaluate`.
+    params: likewise.
+    problems: likewise; all N, also those that were done before.
+    cap: likewise.
+    seed: likewise.
+    temperature: likewise.
+    target: likewise.
+    description: likewise.
+    first: place of the first problem that is still to do.
+
+  Yields:
+    (place of its first problem, responses) of each batch, in order.
+  """
   key = rng.stream(seed, 'evaluation')
-  batch = collector.sampler.groups
-  parts = []
-  with metrics.Progress(len(problems), description) as progress:
-    rows = range(len(problems))
-    batches = [
-      [problems[i] for i in rows[start : start + batch]]
-      for start in rows[::batch]
-    ]
-    begun = [
-      collector.begin(batch, cap=cap, target=target) for batch in batches
-    ]
-    for part in collector.stream(
+  size = collector.sampler.groups
+  places = range(first, len(problems), size)
+  batches = [
+    [problems[i] for i in range(start, min(start + size, len(problems)))]
+    for start in places
+  ]
+  begun = [collector.begin(batch, cap=cap, target=target) for batch in batches]
+  means = []
+  with metrics.Progress(len(problems), description, start=first) as progress:
+    found = collector.stream(
       params,
       list(zip(batches, begun, strict=True)),
       key=key,
       temperature=temperature,
-    ):
-      parts.append(part)
+    )
+    for start, part in zip(places, found, strict=True):
+      yield start, part
+      means.append((part.correct.mean(), part.length.mean()))
+      accuracy, tokens = map(float, np.mean(means, axis=0))
       progress.update(
-        sum(len(p.length) for p in parts),
-        {
-          'accuracy': float(np.mean([p.correct.mean() for p in parts])),
-          'tokens': float(np.mean([p.length.mean() for p in parts])),
-        },
+        start + len(part.length), {'accuracy': accuracy, 'tokens': tokens}
       )
-  joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-  rows = np.arange(len(problems), dtype=np.int32)
-  return dataclasses.replace(joined, problem_index=rows)

@@ -1,14 +1,29 @@
-"""Evaluations of a training run: WORKDIR/evaluation/NAME.json."""
+"""Evaluations of a training run.
+
+  WORKDIR/evaluation/NAME.json       numbers, and what `stored.read` needs
+  WORKDIR/evaluation/NAME.jsonl.gz   a row a sample, those of `sample_rows`; of
+                                     all but the first `eval.responses` of a
+                                     problem only the numbers
+
+The rows are there before the numbers: who finds these finds those.
+"""
 
 import json
 from typing import Any
 
-from lrm_jax import clock, distributed, storage
+from lrm_jax import clock, distributed, jsonl, storage
 from lrm_jax import experiment as experiment_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.errors import UserError
-from lrm_jax.evaluation import evaluator, scores
+from lrm_jax.evaluation import (
+  evaluator,
+  intervals,
+  sample_rows,
+  scores,
+  settings,
+)
 from lrm_jax.experiment import Experiment
+from lrm_jax.structs import Rollouts
 
 
 def evaluate(
@@ -39,17 +54,39 @@ def evaluate(
     'step': step,
     'unverified': scores.count_unverified(rollouts),
     'seconds': clock.now() - began,
-    'accuracy_se': scores.accuracy_standard_error(rollouts),
+    'accuracy_se': intervals.clustered_standard_error(rollouts.correct),
     'by_level': scores.by_level(experiment.eval_problems, rollouts),
+    'settings': settings.of_run(config, experiment.eval_problems),
+    'identity': {
+      'path': config.model.path,
+      'step': step,
+      'seed': config.seed,
+      'tokenizer': experiment.tokenizer.fingerprint,
+    },
   }
 
   def write() -> dict[str, Any]:
     storage.make_folder(path.parent)
+    write_rows(experiment, path.with_name(f'{name}.jsonl.gz'), rollouts)
     run_folder.write_summary(path, summary)
     # As a later start will read it: what is not finite is None.
     return read(path)
 
   return distributed.from_main(write)
+
+
+def write_rows(
+  experiment: Experiment, path: storage.Path, rollouts: Rollouts
+) -> None:
+  """Writes the rows of an evaluation of all problems, whole or not at all."""
+  rows = sample_rows.rows(
+    experiment.tokenizer,
+    experiment.eval_collector.grader,
+    experiment.eval_problems,
+    rollouts,
+  )
+  responses = experiment.config.eval.responses
+  jsonl.write_rows(path, sample_rows.shortened(rows, responses))
 
 
 def read(path: storage.Path) -> dict[str, Any] | None:

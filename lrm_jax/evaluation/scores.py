@@ -43,18 +43,6 @@ def tokens_per_correct(tokens: np.ndarray, correct: np.ndarray) -> float:
   return float(np.sum(tokens) / right) if right else math.inf
 
 
-def accuracy_standard_error(rollouts: Rollouts) -> float:
-  """Standard error of the accuracy, clustered by problem.
-
-  Samples of one problem are not independent, so the spread is that of the
-  B problem means: std(ddof=1) / sqrt(B); nan for a single problem.
-  """
-  by_problem = rollouts.correct.mean(axis=1)
-  if len(by_problem) < 2:
-    return math.nan
-  return float(by_problem.std(ddof=1) / math.sqrt(len(by_problem)))
-
-
 def by_level(
   problems: Sequence[Problem], rollouts: Rollouts
 ) -> list[dict[str, float]]:

@@ -72,27 +72,6 @@ def test_many_tokens_do_not_overflow():
   assert summary['tokens_per_correct'] == 2**31 - 1
 
 
-def test_standard_error_is_that_of_problem_means():
-  # Means 1, 0.5, 0: variance 0.25 with ddof 1, over 3 problems.
-  rollouts = _rollouts([[1, 1], [1, 0], [0, 0]], np.ones((3, 2)))
-  assert scores.accuracy_standard_error(rollouts) == pytest.approx(
-    math.sqrt(0.25 / 3)
-  )
-
-
-def test_copies_of_a_sample_do_not_shrink_the_error():
-  few = _rollouts([[1], [0], [1], [1]], np.ones((4, 1)))
-  many = _rollouts(np.repeat(few.correct, 50, axis=1), np.ones((4, 50)))
-  assert scores.accuracy_standard_error(many) == pytest.approx(
-    scores.accuracy_standard_error(few)
-  )
-
-
-def test_one_problem_has_no_standard_error():
-  rollouts = _rollouts([[1, 0, 1]], [[1, 1, 1]])
-  assert math.isnan(scores.accuracy_standard_error(rollouts))
-
-
 def test_levels_come_sorted_with_their_own_means():
   problems = [
     Problem(str(i), '?', '0', level=n) for i, n in enumerate([5, 2, 5])
