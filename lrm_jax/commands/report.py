@@ -148,7 +148,7 @@ def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
       summary = [sections.tiles(runs[0]), found]
   if not summary and any(run.evaluations for run in runs):
     summary = [sections.overview(runs, tallies)]
-  pairs = paired.compare(runs, tallies)
+  pairs = paired.compare(runs)
   front = sections.front(figures, runs, tallies)
   interval = (
     '± is half of a 95 % interval, clustered by problem; changes are paired '

@@ -144,28 +144,40 @@ def pairs(found: Sequence[paired.Pair]) -> Markup:
   """The paired table of a comparison."""
   rows = []
   for pair in found:
-    name = f'{pair.second} − {pair.first}'
-    if pair.refusal:
+    name = f'{pair.second} against {pair.first}'
+    row = pair.found
+    if row is None:
       rows.append([name, pair.refusal, *[scales.NONE] * 4])
       continue
-    accuracy, length = pair.accuracy, pair.tokens
+    change = 100 * np.array(
+      [row.difference.value, row.difference.low, row.difference.high]
+    )
+    share = [row.ratio.value - 1, row.ratio.low - 1, row.ratio.high - 1]
+    tokens_cells = [_interval(100 * np.array(share), ' %')]
+    tokens_cells.append(probability(row.ratio_holm))
+    if not row.same_tokenizer:
+      tokens_cells = ['other tokenizers', scales.NONE]
     rows.append(
       [
         name,
-        str(pair.problems),
-        scales.signed(100 * accuracy.value, 1, ' points')
-        + f' ± {scales.fixed(100 * accuracy.error, 1)}',
-        probability(pair.accuracy_p),
-        scales.signed(length.value, 1) + f' ± {scales.fixed(length.error, 1)}',
-        probability(pair.tokens_p),
+        str(row.problems),
+        _interval(change, ' points'),
+        probability(row.difference_holm),
+        *tokens_cells,
       ]
     )
-  header = ('difference', 'problems', 'accuracy', 'p', 'response tokens', 'p')
+  header = ('', 'problems', 'accuracy', 'p', 'response tokens', 'p')
   return table(
-    'Differences paired by problem, 95 % intervals, p adjusted by Holm',
+    'Paired by problem, with 95 % intervals; p adjusted by Holm',
     header,
     rows,
   )
+
+
+def _interval(values: Sequence[float], unit: str) -> str:
+  """A change and the ends of its interval."""
+  value, low, high = (scales.signed(x, 1) for x in values)
+  return f'{value}{unit} ({low} to {high})'
 
 
 def front(

@@ -36,6 +36,8 @@ def row(text=RIGHT, **changes):
     'correct': True,
     'verified': True,
     'guards': [],
+    'extracted': '24',
+    'class': 0,
     'question': QUESTION,
     'answer': '24',
   }
