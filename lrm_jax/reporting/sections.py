@@ -140,32 +140,38 @@ def overview(runs: Sequence[Run], tallies: Sequence[Tally]) -> Markup | None:
   return table('Newest evaluation of each run', header, rows)
 
 
-def pairs(found: Sequence[paired.Pair]) -> Markup:
-  """The paired table of a comparison."""
+def pairs(found: Sequence[paired.Pair]) -> list[Markup]:
+  """The paired table of a comparison, and what was not compared."""
   rows = []
   for pair in found:
-    name = f'{pair.second} − {pair.first}'
     if pair.refusal:
-      rows.append([name, pair.refusal, *[scales.NONE] * 4])
       continue
     accuracy, length = pair.accuracy, pair.tokens
     rows.append(
       [
-        name,
+        f'{pair.second} against {pair.first}',
         str(pair.problems),
-        scales.signed(100 * accuracy.value, 1, ' points')
-        + f' ± {scales.fixed(100 * accuracy.error, 1)}',
+        f'{scales.signed(100 * accuracy.value, 1, " points")} ± '
+        f'{scales.fixed(100 * accuracy.error, 1)}',
         probability(pair.accuracy_p),
-        scales.signed(length.value, 1) + f' ± {scales.fixed(length.error, 1)}',
+        f'{scales.signed(length.value, 1)} ± {scales.fixed(length.error, 1)}',
         probability(pair.tokens_p),
       ]
     )
-  header = ('difference', 'problems', 'accuracy', 'p', 'response tokens', 'p')
-  return table(
-    'Differences paired by problem, 95 % intervals, p adjusted by Holm',
-    header,
-    rows,
-  )
+  header = ('', 'problems', 'accuracy', 'p', 'response tokens', 'p')
+  caption = 'Paired by problem, ± half of a 95 % interval; p adjusted by Holm'
+  made = [table(caption, header, rows)] if rows else []
+  return made + _refused(found)
+
+
+def _refused(found: Sequence[paired.Pair]) -> list[Markup]:
+  """A list of the pairs that were not compared, and why."""
+  lines = [
+    element('li', {}, f'{pair.second} against {pair.first}: {pair.refusal}')
+    for pair in found
+    if pair.refusal
+  ]
+  return [element('ul', {'class': 'notes'}, *lines)] if lines else []
 
 
 def front(

@@ -87,8 +87,8 @@ def test_a_comparison(tmp_path, capsys):
   _, shown = page(target)
   assert 'Paired comparison' in shown
   # From 1 of 2 to 0 of 2, on each of three problems.
-  assert 'start − dler3−50.0 points ± 0.0< 0.001' in shown
-  assert 'not compared: max_tokens 160 and 320' in shown
+  assert 'start against dler3−50.0 points ± 0.0< 0.001' in shown
+  assert 'long against dler: not compared: max_tokens 160 and 320' in shown
 
 
 def test_runs_that_are_not_whole(tmp_path, capsys):
