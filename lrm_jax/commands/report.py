@@ -161,7 +161,7 @@ def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
       'Paired comparison',
       'The newest evaluation of each run against that of the first, on the '
       'problems that both have.',
-      [sections.pairs(pairs)] if pairs else [],
+      sections.pairs(pairs),
     ),
     Section(
       'front',

@@ -49,13 +49,14 @@ def compare(runs: Sequence[Run]) -> list[Pair]:
   allowed, refusals = [], {}
   for run in runs[1:]:
     other, fault = read[run.name]
-    try:
-      if first is None or other is None:
-        raise UserError(refusal or fault)
-      comparison.check([first, other])
+    if first is not None and other is not None:
+      fault = _difference(first, other)
+    if first is None:
+      fault = refusal
+    if fault:
+      refusals[run.name] = f'not compared: {fault}'
+    else:
       allowed.append((run.name, other))
-    except UserError as error:
-      refusals[run.name] = f'not compared: {error}'
   rows = []
   if allowed:
     rows = comparison.compare([first, *(other for _, other in allowed)])
@@ -69,6 +70,17 @@ def compare(runs: Sequence[Run]) -> list[Pair]:
     )
     for run in runs[1:]
   ]
+
+
+def _difference(
+  first: comparison.Evaluation, other: comparison.Evaluation
+) -> str:
+  """Why two evaluations cannot be compared; '' where they can."""
+  try:
+    comparison.check([first, other])
+  except UserError as error:
+    return str(error)
+  return ''
 
 
 def _read(run: Run) -> tuple[comparison.Evaluation | None, str]:

@@ -140,43 +140,48 @@ def overview(runs: Sequence[Run], tallies: Sequence[Tally]) -> Markup | None:
   return table('Newest evaluation of each run', header, rows)
 
 
-def pairs(found: Sequence[paired.Pair]) -> Markup:
-  """The paired table of a comparison."""
+def pairs(found: Sequence[paired.Pair]) -> list[Markup]:
+  """The paired table of a comparison, and what was not compared."""
   rows = []
   for pair in found:
-    name = f'{pair.second} against {pair.first}'
     row = pair.found
     if row is None:
-      rows.append([name, pair.refusal, *[scales.NONE] * 4])
       continue
-    change = 100 * np.array(
-      [row.difference.value, row.difference.low, row.difference.high]
-    )
-    share = [row.ratio.value - 1, row.ratio.low - 1, row.ratio.high - 1]
-    tokens_cells = [_interval(100 * np.array(share), ' %')]
-    tokens_cells.append(probability(row.ratio_holm))
-    if not row.same_tokenizer:
-      tokens_cells = ['other tokenizers', scales.NONE]
+    length = [row.ratio.value, row.ratio.low, row.ratio.high]
+    cells = [_interval([x - 1 for x in length], ' %')]
+    cells.append(probability(row.ratio_holm))
     rows.append(
       [
-        name,
+        f'{pair.second} against {pair.first}',
         str(row.problems),
-        _interval(change, ' points'),
+        _interval(
+          [row.difference.value, row.difference.low, row.difference.high],
+          ' points',
+        ),
         probability(row.difference_holm),
-        *tokens_cells,
+        # Tokens of two vocabularies are different units.
+        *(cells if row.same_tokenizer else ['other tokenizers', scales.NONE]),
       ]
     )
   header = ('', 'problems', 'accuracy', 'p', 'response tokens', 'p')
-  return table(
-    'Paired by problem, with 95 % intervals; p adjusted by Holm',
-    header,
-    rows,
-  )
+  caption = 'Paired by problem, with 95 % intervals; p adjusted by Holm'
+  made = [table(caption, header, rows)] if rows else []
+  return made + _refused(found)
+
+
+def _refused(found: Sequence[paired.Pair]) -> list[Markup]:
+  """A list of the pairs that were not compared, and why."""
+  lines = [
+    element('li', {}, f'{pair.second} against {pair.first}: {pair.refusal}')
+    for pair in found
+    if pair.refusal
+  ]
+  return [element('ul', {'class': 'notes'}, *lines)] if lines else []
 
 
 def _interval(values: Sequence[float], unit: str) -> str:
-  """A change and the ends of its interval."""
-  value, low, high = (scales.signed(x, 1) for x in values)
+  """A change and the ends of its interval, from fractions."""
+  value, low, high = (scales.signed(100 * x, 1) for x in values)
   return f'{value}{unit} ({low} to {high})'
 
 

@@ -78,7 +78,7 @@ def test_a_comparison(tmp_path, capsys):
   paths = [
     folders.write_run(tmp_path / 'dler', rows=True),
     folders.write_eval(tmp_path / 'start', right=0),
-    folders.write_eval(tmp_path / 'long', max_tokens=320),
+    folders.write_eval(tmp_path / 'long', settings=folders.settings(320)),
   ]
   target = tmp_path / 'pages' / 'all.html'
   code, out, _ = run(capsys, *paths, f'--output={target}')
@@ -87,8 +87,9 @@ def test_a_comparison(tmp_path, capsys):
   _, shown = page(target)
   assert 'Paired comparison' in shown
   # From 1 of 2 to 0 of 2, on each of three problems.
-  assert 'start − dler3−50.0 points ± 0.0< 0.001' in shown
-  assert 'not compared: max_tokens 160 and 320' in shown
+  assert 'start against dler3−50.0 points (−50.0 to −50.0)' in shown
+  assert 'long against dler: not compared: ' in shown
+  assert 'max_tokens 160 and 320; evaluate both in the same way' in shown
 
 
 def test_runs_that_are_not_whole(tmp_path, capsys):

@@ -94,6 +94,17 @@ def metrics(steps):
   ]
 
 
+def settings(max_tokens=160):
+  """What an evaluation asked for."""
+  return {
+    'data': 'digest',
+    'problems': 3,
+    'samples': 2,
+    'max_tokens': max_tokens,
+    'temperature': 1.0,
+  }
+
+
 def numbers(step, accuracy, tokens):
   """The summary of an evaluation of a run."""
   return {
@@ -104,6 +115,8 @@ def numbers(step, accuracy, tokens):
     'truncated': 0.1,
     'tokens_per_correct': tokens / accuracy,
     'accuracy_se': 0.02,
+    'settings': settings(),
+    'identity': {'tokenizer': 'digest'},
   }
 
 

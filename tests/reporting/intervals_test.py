@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lrm_jax.reporting import intervals, paired
-from lrm_jax.reporting.intervals import Estimate
+from lrm_jax.reporting import intervals
 
 
 def test_equal_counts_give_the_error_of_the_means():
@@ -47,22 +46,3 @@ def test_pairs_by_problem():
   found = intervals.paired(*first, *second)
   assert found.value == pytest.approx(0.5)
   assert found.error == pytest.approx(1.959964 * 0.5 / math.sqrt(3))
-
-
-def test_holm_by_hand():
-  # Sorted .01, .02, .04: 3 * .01, then max(.03, 2 * .02), then max(.04, .04).
-  found = paired.holm([0.04, 0.01, math.nan, 0.02])
-  assert found[0] == pytest.approx(0.04)
-  assert found[1] == pytest.approx(0.03)
-  assert math.isnan(found[2])
-  assert found[3] == pytest.approx(0.04)
-  assert paired.holm([0.9, 0.8]) == [1.0, 1.0]
-  assert paired.holm([]) == []
-
-
-def test_p_of_a_difference_of_one_interval():
-  """Where the interval just ends at 0, p is 5 %."""
-  assert paired._p(Estimate(0.3, 0.3)) == pytest.approx(0.05, abs=1e-6)
-  assert paired._p(Estimate(0.0, 0.0)) == 1
-  assert paired._p(Estimate(0.1, 0.0)) == 0
-  assert math.isnan(paired._p(Estimate(0.1, math.nan)))
