@@ -40,6 +40,7 @@ _OPTIONAL = {
   'answer': (str,),
   'logp': (list,),
   'entropy': (list,),
+  'token_advantages': (list,),
 }
 _MOST = 1 << 31
 
@@ -271,7 +272,7 @@ def _fault(row: Row) -> str | None:
     return None
   if not all(type(x) is int and 0 <= x < _MOST for x in row['response_ids']):
     return "'response_ids' has what is no id of a token"
-  for name in ('logp', 'entropy'):
+  for name in ('logp', 'entropy', 'token_advantages'):
     if name in row and not _is_per_token(row[name], len(row['response_ids'])):
       return f'{name!r} has not one number a token'
   return None

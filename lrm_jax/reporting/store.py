@@ -7,7 +7,7 @@ Everything is gzip in base64, an alphabet without a character of HTML:
   problems JSON: [[id, question, answer], ...]
   chunk    uint32 N, then N bytes of JSON {texts, tokens, has}, padded to an
            even place; then uint16 of all its responses: lengths of tokens in
-           the text, log-probabilities, entropies
+           the text, log-probabilities, entropies, advantages
 
 `page/store.js` reads it. JSON is ASCII, so half a surrogate pair passes as it
 is. A text is held once and whole: tokens are places in it.
@@ -31,8 +31,16 @@ CHUNK_BYTES = 1 << 20
 # entropy. The last number stands for one that nobody knows.
 RESOLUTION = 1e-3
 UNKNOWN = 0xFFFF
+# So is an advantage, from -32.767 to 32.767, behind this number for 0.
+MIDDLE = 0x7FFF
 # Bits of `has`.
-TOKENS, LOGP, ENTROPY = 1, 2, 4
+TOKENS, LOGP, ENTROPY, ADVANTAGES = 1, 2, 4, 8
+# (field of a row, its bit, sign, number for 0)
+_NUMBERS = (
+  ('logp', LOGP, -1, 0),
+  ('entropy', ENTROPY, 1, 0),
+  ('token_advantages', ADVANTAGES, 1, MIDDLE),
+)
 # Bits of the column `flags`.
 IS_TRUNCATED, IS_DROPPED = 1, 2
 COLUMNS = {
@@ -139,8 +147,7 @@ class _Chunk:
     self._has: list[int] = []
     self._numbers: dict[str, list[np.ndarray]] = {
       'cuts': [],
-      'logp': [],
-      'entropy': [],
+      **{name: [] for name, _, _, _ in _NUMBERS},
     }
     self._bytes = 0
 
@@ -153,10 +160,10 @@ class _Chunk:
     if cuts is not None:
       has, tokens = TOKENS, len(cuts)
       self._numbers['cuts'].append(cuts)
-      for name, bit, sign in (('logp', LOGP, -1), ('entropy', ENTROPY, 1)):
+      for name, bit, sign, zero in _NUMBERS:
         if name in row:
           has |= bit
-          self._numbers[name].append(_quantized(row[name], sign))
+          self._numbers[name].append(_quantized(row[name], sign, zero))
     self.texts.append(row['response'])
     self._tokens.append(tokens)
     self._has.append(has)
@@ -200,8 +207,10 @@ def _numbers(place: int, problem: int, row: samples.Row) -> dict[str, Any]:
   }
 
 
-def _quantized(values: Sequence[float | None], sign: int) -> np.ndarray:
-  """`[T]` uint16 of `sign * value`, which is 0 or more but for rounding."""
+def _quantized(
+  values: Sequence[float | None], sign: int, zero: int
+) -> np.ndarray:
+  """`[T]` uint16 of `zero + sign * value`; what is beyond is at the end."""
   found = np.array([np.nan if x is None else x for x in values], np.float64)
-  whole = np.clip(np.round(sign * found / RESOLUTION), 0, UNKNOWN - 1)
+  whole = np.clip(zero + np.round(sign * found / RESOLUTION), 0, UNKNOWN - 1)
   return np.where(np.isnan(found), UNKNOWN, whole).astype(np.uint16)

@@ -153,6 +153,17 @@ def test_first_paint_of_fifty_thousand(chromium, large):
   tab.evaluate("document.getElementById('v-list').focus()")
   tab.press('End')
   assert tab.evaluate('viewer.list.place') == 49_999
+  for share in range(10):
+    tab.evaluate(
+      f'viewer.ui.list.scrollTop = {share} / 10 * viewer.ui.list.scrollHeight'
+    )
+    # What can be seen is drawn: the row in the middle of the box.
+    tab.until(
+      '(() => { const b = viewer.ui.list.getBoundingClientRect(); '
+      'const e = document.elementsFromPoint(b.left + 9, b.top + 99); '
+      'return innerHeight < b.top + 99 '
+      "|| e.some((x) => x.matches('.row')); })()"
+    )
   assert tab.evaluate(rows) < 60
   active = tab.evaluate("viewer.ui.list.getAttribute('aria-activedescendant')")
   assert active == 'row-49999'

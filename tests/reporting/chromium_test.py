@@ -60,6 +60,7 @@ def test_every_response_is_whole(viewer, rows):
     'Promise.all(Array.from({length: viewer.store.count}, async (_, i) => {'
     '  const r = await viewer.store.response(i);'
     '  return {text: r.text, parts: partsOfText(r), logp: r.logp,'
+    '    advantages: r.advantages,'
     '    id: viewer.store.problemOf(i).id,'
     '    length: viewer.store.columns.length[i],'
     '    verdict: viewer.store.columns.verdict[i]};'
@@ -70,6 +71,8 @@ def test_every_response_is_whole(viewer, rows):
     assert got['text'] == row['response'] == ''.join(got['parts'])
     assert len(got['parts']) == row['length'] == got['length']
     assert got['logp'] == pytest.approx(row['logp'], abs=1e-3)
+    each = row['token_advantages'] if 'token_advantages' in row else None
+    assert got['advantages'] == each
     assert got['id'] == row['id']
     assert got['verdict'] == samples.verdict(row)
 
@@ -282,6 +285,18 @@ def test_tokens_are_shaded_and_said(viewer, rows):
       "Array.from(document.querySelectorAll('.t'), (e) => e.classList[1])"
     )
   ) == {'up3'}
+
+
+def test_advantages_of_tokens(viewer):
+  viewer.evaluate("location.hash = '#rollouts?open=16&shade=advantage'")
+  viewer.until(OPEN)
+  found = viewer.evaluate(
+    "Array.from(document.querySelectorAll('.t'), (e) => e.classList[1])"
+  )
+  assert found[:4] == ['a0', 'up3', 'up4', 'a0']
+  viewer.evaluate("document.querySelector('.text').focus()")
+  viewer.press('ArrowRight', 'ArrowRight')
+  assert viewer.texts('.say')[0].endswith(' · advantage +1.000')
 
 
 def test_an_address_opens_a_view(chromium, address):

@@ -99,8 +99,10 @@ def test_chunks_are_closed(monkeypatch):
 
 def test_numbers_of_tokens():
   values = [0.0, -0.0004, -1.2345, -100.0, None, 1e-9, float('-inf')]
-  found = store._quantized(values, -1)
+  found = store._quantized(values, -1, 0)
   assert found.tolist() == [0, 0, 1234, 65534, 65535, 0, 65534]
+  found = store._quantized([0.0, 1.5, -1.5, -99.0, 99.0], 1, store.MIDDLE)
+  assert found.tolist() == [32767, 34267, 31267, 0, 65534]
 
 
 def test_nothing_of_html_is_in_a_blob():

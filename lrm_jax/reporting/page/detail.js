@@ -93,7 +93,10 @@ function partsOfText(response) {
 /** The shade of each part of a response. */
 function shadesOf(response, kind, advantage) {
   if (!response.cuts || kind === 'none') return () => '';
-  if (kind === 'advantage') return () => shadeOf(kind, advantage);
+  if (kind === 'advantage') {
+    const { advantages } = response;
+    return (i) => shadeOf(kind, advantages ? advantages[i] : advantage);
+  }
   const values = response[kind];
   return values ? (i) => shadeOf(kind, values[i]) : () => '';
 }

@@ -16,9 +16,11 @@ const COLUMNS = {
 const HAS_TOKENS = 1;
 const HAS_LOGP = 2;
 const HAS_ENTROPY = 4;
+const HAS_ADVANTAGES = 8;
 const IS_TRUNCATED = 1;
 const IS_DROPPED = 2;
 const UNKNOWN = 0xffff;
+const MIDDLE = 0x7fff;
 const RESOLUTION = 1e-3;
 // Chunks that stay unpacked.
 const MOST_CHUNKS = 12;
@@ -52,7 +54,10 @@ function readIndex(buffer) {
   return { head, columns };
 }
 
-/** The responses of a chunk: {text, cuts, logp, entropy}; null is absent. */
+/**
+ * The responses of a chunk: {text, cuts, logp, entropy, advantages}; null is
+ * absent.
+ */
 function readChunk(buffer) {
   const { head, rest } = readHead(buffer);
   const numbers = new Uint16Array(buffer, rest);
@@ -65,17 +70,20 @@ function readChunk(buffer) {
   const cuts = take(HAS_TOKENS);
   const logp = take(HAS_LOGP);
   const entropy = take(HAS_ENTROPY);
+  const advantages = take(HAS_ADVANTAGES);
   return head.texts.map((text, i) => ({
     text,
     cuts: cuts[i],
     // Stored without their sign.
-    logp: logp[i] && Array.from(logp[i], (x) => real(x, -1)),
-    entropy: entropy[i] && Array.from(entropy[i], (x) => real(x, 1)),
+    logp: logp[i] && Array.from(logp[i], (x) => real(x, -1, 0)),
+    entropy: entropy[i] && Array.from(entropy[i], (x) => real(x, 1, 0)),
+    advantages: advantages[i]
+      && Array.from(advantages[i], (x) => real(x, 1, MIDDLE)),
   }));
 }
 
-function real(value, sign) {
-  return value === UNKNOWN ? NaN : sign * value * RESOLUTION;
+function real(value, sign, zero) {
+  return value === UNKNOWN ? NaN : sign * (value - zero) * RESOLUTION;
 }
 
 /** Where `index` belongs in ascending `starts`: the last one not above it. */

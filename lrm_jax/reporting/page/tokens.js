@@ -101,6 +101,9 @@ function tokenWords(response, index) {
   if (response.entropy) {
     found.push(`entropy ${fixed(response.entropy[index], 3)} nats`);
   }
+  if (response.advantages) {
+    found.push(`advantage ${signed(response.advantages[index], 3)}`);
+  }
   return found.join(' · ');
 }
 

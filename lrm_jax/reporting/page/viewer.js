@@ -209,7 +209,7 @@ class Viewer {
     const units = {
       logp: 'log-probability of the token, nats',
       entropy: 'entropy of the next-token law, nats',
-      advantage: 'advantage, one for the whole response',
+      advantage: 'advantage: one for the response, or that of the token',
     };
     const kind = this.state.shade;
     const found = legendOf(kind).map(([name, words]) => (
