@@ -65,7 +65,7 @@ def render(
         'Rollouts',
         'Every response with its problem; open one to see its tokens, beside '
         'another response to the same problem.',
-        [viewer.shell()],
+        [viewer.frame()],
       )
     )
   body = element(

@@ -32,7 +32,7 @@ _KEYS = (
 )
 
 
-def shell() -> Markup:
+def frame() -> Markup:
   """Controls, list and dialogs, which scripts bring to life."""
   return element(
     'div',
