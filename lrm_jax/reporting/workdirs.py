@@ -95,11 +95,11 @@ def read_all(folders: Sequence[str]) -> list[Run]:
   Raises:
     UserError: one is none of these, is given twice, or holds a damaged file.
   """
-  paths = [storage.as_path(text) for text in folders]
+  paths = [path for text in folders for path in _parts(storage.as_path(text))]
   whole = [_whole(path) for path in paths]
   for place, path in enumerate(whole):
     if path in whole[:place]:
-      raise UserError(f"'{folders[place]}' is given twice; give each DIR once")
+      raise UserError(f"'{paths[place]}' is given twice; give each DIR once")
   names = _names(whole)
   return [_read(path, name) for path, name in zip(paths, names, strict=True)]
 
@@ -122,6 +122,16 @@ def is_finite(row: Row, key: str) -> bool:
     return False
   # A whole number of JSON may be larger than any float.
   return abs(row[key]) < 1e300
+
+
+def _parts(path: storage.Path) -> list[storage.Path]:
+  """The folder itself, or those in it of an evaluation on several data sets."""
+  with storage.explained(path):
+    summary = _json(path / 'summary.json') if path.is_dir() else None
+    if summary is None or _verb(summary) != 'eval' or 'sets' not in summary:
+      return [path]
+    inner = sorted(child for child in path.iterdir() if child.is_dir())
+    return [child for child in inner if (child / 'summary.json').exists()]
 
 
 def _whole(path: storage.Path) -> str:

@@ -72,6 +72,16 @@ def test_an_evaluation(tmp_path):
   assert run.last.rows.name == 'rollouts.jsonl.gz'
 
 
+def test_an_evaluation_on_several_data_sets(tmp_path):
+  for name in ('math500', 'gsm8k'):
+    folders.write_eval(tmp_path / 'eval' / name)
+  (tmp_path / 'eval' / 'other').mkdir()
+  summary = {'verb': 'eval', 'sets': {}}
+  jsonl.write_json(tmp_path / 'eval' / 'summary.json', summary)
+  runs = workdirs.read_all([str(tmp_path / 'eval')])
+  assert [run.name for run in runs] == ['gsm8k', 'math500']
+
+
 def test_names_tell_folders_apart(tmp_path):
   paths = [folders.write_eval(tmp_path / a / 'eval') for a in ('a', 'b')]
   paths.append(folders.write_eval(tmp_path / 'c'))
