@@ -131,7 +131,8 @@ def _parts(path: storage.Path) -> list[storage.Path]:
     if summary is None or _verb(summary) != 'eval' or 'sets' not in summary:
       return [path]
     inner = sorted(child for child in path.iterdir() if child.is_dir())
-    return [child for child in inner if (child / 'summary.json').exists()]
+    found = [child for child in inner if (child / 'summary.json').exists()]
+    return found if found else [path]
 
 
 def _whole(path: storage.Path) -> str:

@@ -80,6 +80,9 @@ def test_an_evaluation_on_several_data_sets(tmp_path):
   jsonl.write_json(tmp_path / 'eval' / 'summary.json', summary)
   runs = workdirs.read_all([str(tmp_path / 'eval')])
   assert [run.name for run in runs] == ['gsm8k', 'math500']
+  (tmp_path / 'none').mkdir()
+  jsonl.write_json(tmp_path / 'none' / 'summary.json', summary)
+  assert "'accuracy' is missing or no number" in refusal(tmp_path / 'none')
 
 
 def test_names_tell_folders_apart(tmp_path):
