@@ -19,7 +19,10 @@ setuptools.setup(
   license='Apache-2.0',
   packages=setuptools.find_packages(include=['lrm_jax', 'lrm_jax.*']),
   package_data={
-    'lrm_jax': ['assets/*/*', 'assets/*/*/*', 'data/builders/checksums.tsv'],
+    'lrm_jax': [
+      *('assets/*/*', 'assets/*/*/*', 'data/builders/checksums.tsv'),
+      'reporting/page/*',
+    ],
   },
   python_requires='>=3.11,<3.14',
   install_requires=[

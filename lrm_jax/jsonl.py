@@ -94,15 +94,32 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
   Raises:
     UserError: the file cannot be written; an earlier one is untouched.
   """
-  with _replacing(storage.as_path(path)) as file:
+  with whole_file(storage.as_path(path)) as file:
     for row in rows:
       file.write(json.dumps(row).encode() + b'\n')
 
 
 def write_json(path: Path, value: Any) -> None:
   """Writes one JSON value, indented, in the same way as `write_rows`."""
-  with _replacing(storage.as_path(path)) as file:
+  with whole_file(storage.as_path(path)) as file:
     file.write(json.dumps(value, indent=2).encode() + b'\n')
+
+
+def read_growing(
+  path: Path, required: Mapping[str, tuple[type, ...]] = _NO_FIELDS
+) -> list[dict[str, Any]]:
+  """`read_rows` of a plain file that another process may be writing.
+
+  What stands behind the last line's end is the begin of a row, and not read.
+  """
+  path = storage.as_path(path)
+  with storage.explained(path):
+    lines = path.read_bytes().split(b'\n')[:-1]
+  return [
+    _parse_line(line, f'{path}:{number}', required)
+    for number, line in enumerate(lines, start=1)
+    if line.strip()
+  ]
 
 
 def remove_parts(folder: storage.Path) -> None:
@@ -182,8 +199,16 @@ def _parse_line(
 
 
 @contextlib.contextmanager
-def _replacing(path: storage.Path) -> Iterator[IO[bytes]]:
-  """A file that takes the place of `path` once all of it is on the disk."""
+def whole_file(path: storage.Path) -> Iterator[IO[bytes]]:
+  """A file that takes the place of `path` once all of it is on the disk.
+
+  Args:
+    path: its folder must exist, or it is in a bucket; where its name ends in
+      `.gz`, what is written is compressed.
+
+  Raises:
+    UserError: it cannot be written; an earlier one is untouched.
+  """
   if storage.is_remote(path):
     content = io.BytesIO()
     with _compressing(path, content) as file:

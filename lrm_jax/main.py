@@ -47,6 +47,11 @@ VERBS = {
   'replay': Verb(
     'lrm_jax.commands.replay', 'stored rollouts under other recipes'
   ),
+  'report': Verb(
+    'lrm_jax.commands.report',
+    'one page of HTML about runs and their rollouts',
+    words='DIR',
+  ),
   'convert': Verb('lrm_jax.commands.convert', 'models between formats'),
   'plan': Verb(
     'lrm_jax.commands.plan',

@@ -132,7 +132,9 @@ def step_rows(
   knows. `stale` is how many of the first tokens were sampled in earlier steps,
   `forced` which ones were given and not sampled. `reward` is null where there
   is no verdict. Where the trainer's graph was asked before the step, samples
-  that the selection kept have `old_logp` and `entropy` of each token.
+  that the selection kept have `old_logp` and `entropy` of each token. Where the
+  trained tokens of a sample have different advantages, `token_advantages` has
+  that of each token.
 
   Args:
     tokenizer: decodes responses.
@@ -150,6 +152,9 @@ def step_rows(
       'advantage': float(means[at]),
       'kept': bool(batch.keep[at]),
     }
+    each = advantage[at][: row['length']]
+    if batch.keep[at] and len(np.unique(each[each != 0])) > 1:
+      row['token_advantages'] = each.tolist()
     scored, sampled = batch.scored, batch.sampled
     if scored is not None and sampled.keep[sampled.chosen[at[0]], at[1]]:
       row['old_logp'] = scored.logp[at][: row['length']].tolist()

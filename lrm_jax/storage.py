@@ -13,7 +13,7 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from lrm_jax.errors import UserError
@@ -174,6 +174,26 @@ def local_copy(folder: Path) -> pathlib.Path:
   return _copies[str(folder)].folder
 
 
+def copy_files(folder: Path, names: Sequence[str]) -> pathlib.Path:
+  """A folder of this machine with some files of a bucket's, those that exist.
+
+  Made once, and removed at the end of the process.
+
+  Raises:
+    UserError: the bucket cannot be reached.
+  """
+  key = f'{folder} {" ".join(names)}'
+  if key not in _chosen:
+    copy = tempfile.TemporaryDirectory()
+    with explained(folder):
+      for name in names:
+        if (folder / name).exists():
+          content = (folder / name).read_bytes()
+          (pathlib.Path(copy.name) / name).write_bytes(content)
+    _chosen[key] = copy
+  return pathlib.Path(_chosen[key].name)
+
+
 class Mirror:
   """A folder of this machine whose files are copied to a bucket, each whole.
 
@@ -241,3 +261,4 @@ class Mirror:
 
 # What `local_copy` made.
 _copies: dict[str, Mirror] = {}
+_chosen: dict[str, tempfile.TemporaryDirectory] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import axes, figure, ticker
 
 from lrm_jax import storage
+from lrm_jax.reporting import smoothing
 
 # Okabe and Ito's palette, told apart with any colour vision; a second cue (line
 # style or marker) goes with each.
@@ -49,7 +50,7 @@ def training_curves(
   fig, panels = _canvas()
   steps = [row['step'] for row in metrics]
   for panel, (key, _, _) in zip(panels, _PANELS, strict=True):
-    width = _smoothing(len(metrics))
+    width = smoothing.width_for(len(metrics))
     if width > 1:
       panel.plot(*_points(metrics, key), color=_FAINT, linewidth=1)
     _line(panel, metrics, key, _COLOURS[0], '-', 'training', width)
@@ -70,22 +71,17 @@ def comparison(runs: Mapping[str, Rows], path: str | os.PathLike[str]) -> None:
     for i, (name, metrics) in enumerate(runs.items()):
       colour = _COLOURS[i % len(_COLOURS)]
       style = _STYLES[i % len(_STYLES)]
-      _line(panel, metrics, key, colour, style, name, _smoothing(len(metrics)))
+      _line(
+        panel,
+        metrics,
+        key,
+        colour,
+        style,
+        name,
+        smoothing.width_for(len(metrics)),
+      )
   _legend(panels[0])
   _save(fig, path)
-
-
-def moving_average(values: np.ndarray, width: int) -> np.ndarray:
-  """Returns centred means over `width` (odd) values, fewer at the borders."""
-  half = width // 2
-  return np.array(
-    [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))]
-  )
-
-
-def _smoothing(rows: int) -> int:
-  """Returns the rows of a running mean: a tenth, none for a short run."""
-  return 2 * (rows // 20) + 1
 
 
 def _canvas() -> tuple[figure.Figure, list[axes.Axes]]:
@@ -126,7 +122,7 @@ def _line(
   """Draws a curve as its running mean over `width` rows (1: as it is)."""
   steps, values = _points(metrics, key)
   if len(values):
-    values = moving_average(values, width)
+    values = smoothing.moving_average(values, width)
     panel.plot(steps, values, style, color=colour, linewidth=1.8, label=name)
 
 

@@ -91,6 +91,27 @@ def test_everything_that_recipes_read_comes_back_to_the_bit(tmp_path):
   assert step.texts[1][2] == text
 
 
+def test_advantages_of_tokens_are_stored_where_they_differ(tmp_path):
+  found = sampled()
+  found.keep[0, 1] = False
+  batch = batch_of(found)
+  mask = batch.rollouts.mask
+  one = (np.ones((3, G, T), np.float32) * 0.5) * mask
+  rows = records.step_rows(tiny.tokenizer(), batch, one, 1)
+  assert not [row for row in rows if 'token_advantages' in row]
+  each = (np.arange(1, T + 1, dtype=np.float32) * np.ones((3, G, 1))) * mask
+  rows = records.step_rows(tiny.tokenizer(), batch, each, 1)
+  for row, values, keep in zip(
+    rows, each.reshape(-1, T), batch.keep.ravel(), strict=True
+  ):
+    values = values[: row['length']]
+    differ = keep and len(set(values[values != 0])) > 1
+    assert ('token_advantages' in row) == differ
+    if differ:
+      np.testing.assert_array_equal(row['token_advantages'], values)
+  assert any('token_advantages' in row for row in rows)
+
+
 def test_what_the_trainer_said_and_what_nobody_knows(tmp_path):
   found = sampled()
   found.rollouts.sampler_logp[1, 0, 0] = np.nan

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lrm_jax.reporting import plots
+from lrm_jax.reporting import plots, smoothing
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 
@@ -97,6 +97,6 @@ def test_comparison_has_one_line_a_run_told_apart(tmp_path, drawn):
 def test_moving_average_by_hand():
   values = np.array([1.0, 2.0, 6.0, 3.0])
   np.testing.assert_allclose(
-    plots.moving_average(values, 3), [1.5, 3.0, 11 / 3, 4.5]
+    smoothing.moving_average(values, 3), [1.5, 3.0, 11 / 3, 4.5]
   )
-  np.testing.assert_allclose(plots.moving_average(values, 1), values)
+  np.testing.assert_allclose(smoothing.moving_average(values, 1), values)
