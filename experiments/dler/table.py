@@ -3,11 +3,7 @@
 from lrm_jax.papers import estimates
 from lrm_jax.papers.paper import Claim, Condition, Paper, Run
 
-_SIZES = {
-  '': 'tiny_lrm',
-  '_small': 'tiny_lrm_small',
-  '_large': 'tiny_lrm_large',
-}
+_SIZES = {'': 'tiny_lrm', '_small': 'tiny_lrm_small'}
 _HUNDRED = {'train.steps': 100, 'train.token_budget': 0}
 _FIFTY = {'train.steps': 50, 'train.token_budget': 0}
 
