@@ -4,6 +4,7 @@
   math500, gsm8k:train          a benchmark of `benchmarks.py`: a local copy in
                                 `data_dir`, or a TFDS data set, downloaded once
   chain_arithmetic:train:2-6    generated when read; levels 2 to 6
+  gym:chain_sum:train:1-3       a task of reasoning-gym, see `gym.py`
 
 A source has `__len__` and `__getitem__`, all that grain asks for.
 """
@@ -36,15 +37,23 @@ class ProblemSource(Sequence):
     length: number of problems.
     read: index in `[0, length)` -> problem; always the same one.
     is_generated: the problems are made by this program, and no file has them.
+    examined: how many of the first problems stand for all of a generated set,
+      where making more of them takes long; 0 for no such limit.
   """
 
   name: str
   length: int
   read: Callable[[int], Problem] = dataclasses.field(repr=False)
   is_generated: bool = False
+  examined: int = 0
 
   def __len__(self) -> int:
     return self.length
+
+  def first(self, most: int) -> int:
+    """Problems to look at for one's picture of all of them, `most` at most."""
+    count = min(self.length, most)
+    return min(count, self.examined) if self.examined else count
 
   def __getitem__(self, index: int) -> Problem:
     if not -self.length <= index < self.length:
@@ -64,6 +73,7 @@ def load_problems(
   Args:
     spec: the path of a `.jsonl` file, or NAME[:SPLIT[:LEVELS]] with a name of
       `NAMES`. Levels, such as `3` or `2-6`, are for generated problems only.
+      A task of reasoning-gym may have keys, too; see `gym.py`.
     split: used where the spec states none. A file has no splits. Generated
       problems have `train` and `heldout`, benchmarks `train` or `test` or
       both; `heldout` and `test` mean the same.
@@ -81,6 +91,8 @@ def load_problems(
     raise UserError(f'limit is {limit}; expected at least 1, or none for all')
   if str(spec).endswith('.jsonl'):
     source = _from_list(str(spec), read_jsonl(spec))
+  elif str(spec).startswith('gym:'):
+    source = _open_gym(str(spec), split)
   else:
     name, *options = str(spec).split(':')
     if name not in _OPENERS or len(options) > 2:
@@ -263,6 +275,20 @@ def _read_local(
   ]
 
 
+def _open_gym(spec: str, split: str) -> ProblemSource:
+  # Who names no task need not have the package.
+  from lrm_jax.data import gym
+
+  problems = gym.Problems(spec, split)
+  return ProblemSource(
+    spec,
+    problems.length,
+    problems.read,
+    is_generated=True,
+    examined=problems.examined,
+  )
+
+
 def _open_chain_arithmetic(
   split: str, levels: str | None, data_dir: str | None
 ) -> ProblemSource:
@@ -305,4 +331,4 @@ _OPENERS = {
   },
   'chain_arithmetic': _open_chain_arithmetic,
 }
-NAMES = tuple(_OPENERS)
+NAMES = (*_OPENERS, 'gym:TASK')
