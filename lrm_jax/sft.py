@@ -220,14 +220,22 @@ def open_model(
 def make_vocabulary(
   config: ml_collections.ConfigDict, directory: storage.Path
 ) -> None:
-  """A SentencePiece vocabulary over traces of the last stage's style."""
+  """A SentencePiece vocabulary over traces of the last stage's style.
+
+  Or over questions and responses of a file, which then has no numbers of its
+  own: those of traces are one piece each.
+  """
   # Its last file: a start that was killed before is made again.
   if (directory / 'tokenizer_config.json').exists():
     return
-  stage = stage_configs(config)[-1]
+  stage, path = stage_configs(config)[-1], config.tokenizer.path
   style = chain_arithmetic.Style(**stage.style)
 
   def texts():
+    if path is not None:
+      for row in demonstrations.read_jsonl(path)[: config.tokenizer.examples]:
+        yield f'{row["question"]}{prompts.THINK_OPEN}{row["response"]}'
+      return
     for index in range(config.tokenizer.examples):
       problem = chain_arithmetic.make_problem(
         index, 'train', tuple(range(1, chain_arithmetic.MAX_LEVEL + 1))
@@ -240,7 +248,7 @@ def make_vocabulary(
       texts(),
       files.folder,
       vocab_size=config.tokenizer.vocab_size,
-      symbols=chain_arithmetic.SYMBOLS,
+      symbols=chain_arithmetic.SYMBOLS if path is None else (),
     )
 
 

@@ -35,9 +35,11 @@ REFUSED = {
   'isomorphic_strings': _ORDER,
   'knight_swap': _ORDER,
   'ransom_note': _ORDER,
+  'list_functions': 'its problems depend on the random state of the process',
   'time_intervals': 'its problems depend on the date of today',
   'acre': _SLOW,
   'futoshiki': _SLOW,
+  'number_sequence': _SLOW,
   'word_ladder': 'it has no more than 20,000 problems',
   'composite': 'it is no task; join tasks by +',
 }
@@ -107,7 +109,8 @@ def dataset(task: str, level: int, keys: Keys):
   except Exception as error:  # Of its own checks: asserts and anything else.
     reason = ' '.join(str(error).split())[:200]
     raise ValueError(
-      f'{task}: refuses {stated} ({type(error).__name__}: {reason})'
+      f'{task}: refuses level {level} and keys {stated} '
+      f'({type(error).__name__}: {reason})'
     ) from error
 
 

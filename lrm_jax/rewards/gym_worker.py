@@ -11,7 +11,8 @@ Nothing that a model wrote is evaluated. Tasks that do it are refused by name
 - binary_matrix, n_queens, spiral_matrix and string_insertion run an answer that
   is wrong as a Python list, for a part of the score: their `eval` refuses;
 - nobody else may compile text, but for those who compile only their own:
-  basic_arithmetic, bitwise_arithmetic, gsm_symbolic and number_sorting.
+  basic_arithmetic, bitwise_arithmetic, gsm_symbolic and number_sorting (and
+  `ast`, which decimal_arithmetic reads its own formulas by).
 """
 
 import fractions
@@ -31,13 +32,14 @@ _EVALUATING = (
   'reasoning_gym.games.n_queens',
 )
 _OF_THEIR_OWN = (
+  'ast',  # It only parses; nothing of what it gives is run.
   'reasoning_gym.algorithmic.number_sorting',
   'reasoning_gym.arithmetic.basic_arithmetic',
   'reasoning_gym.arithmetic.bitwise_arithmetic',
   'reasoning_gym.arithmetic.gsm_symbolic.generators_00_49',
   'reasoning_gym.arithmetic.gsm_symbolic.generators_50_99',
 )
-_TOKEN = re.compile(r'\s*(\d{1,30}|[-+*/()])')
+_TOKEN = re.compile(r'\s*([0-9]{1,30}|[-+*/()])')
 _MAX_FORMULA_CHARS = 500
 _MAX_DEPTH = 30
 _BINARY = {
@@ -104,16 +106,16 @@ def is_right(entries, answer: str, reference: str) -> bool:
     return False
 
 
-def read_formula(text: str, *unused, **also_unused) -> fractions.Fraction:
-  """`sympy.parse_expr` for integers, + - * / and brackets alone.
+def read_formula(text: str, *unused, **also_unused):
+  """`sympy.parse_expr` for integers, + - * / and brackets, or a name, alone.
 
   Args:
-    text: such as '3*(4 + 5)/2'.
+    text: such as '3*(4 + 5)/2', or a letter, as tasks call a variable.
     *unused: the arguments of `parse_expr`.
     **also_unused: the same.
 
   Returns:
-    The value.
+    The value, a `Fraction`, or a sympy Symbol.
 
   Raises:
     SyntaxError: the text is anything else, or nested beyond any answer.
@@ -121,6 +123,10 @@ def read_formula(text: str, *unused, **also_unused) -> fractions.Fraction:
   """
   tokens, at = [], 0
   text = text.strip()
+  if re.fullmatch('[A-Za-z]', text):
+    import sympy
+
+    return sympy.Symbol(text)
   if len(text) > _MAX_FORMULA_CHARS:
     _refuse()
   while at < len(text):
