@@ -24,7 +24,6 @@ from lrm_jax.reporting import tables
 from lrm_jax.rewards.pool import Grader
 from lrm_jax.structs import Problem, Rollouts
 
-_GENERATED = 'chain_arithmetic'
 # Of generated problems there is no end; a quick look takes these many.
 _GENERATED_LIMIT = 256
 
@@ -46,7 +45,13 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     'Split of a named data set; test is the held-out split of generated ones.',
     flag_values,
   )
-  text('data_dir', None, 'Where named data sets are kept.', flag_values)
+  text(
+    'data_dir',
+    None,
+    'Where named data sets are kept; a benchmark whose problems are there as '
+    'NAME.jsonl is not downloaded.',
+    flag_values,
+  )
   text(
     'workdir',
     None,
@@ -67,8 +72,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'limit',
     None,
-    f'Only the first problems (default: all; {_GENERATED_LIMIT} of '
-    f'{_GENERATED}).',
+    f'Only the first problems (default: all; {_GENERATED_LIMIT} of a data set '
+    'that is generated).',
     lower_bound=1,
     flag_values=flag_values,
   )
@@ -147,16 +152,16 @@ def _collector(
 
 
 def _load_problems(flag_values: flags.FlagValues) -> list[Problem]:
-  limit = flag_values.limit
-  if limit is None and flag_values.data.partition(':')[0] == _GENERATED:
-    limit = _GENERATED_LIMIT
   source = sources.load_problems(
     flag_values.data,
     split=flag_values.split,
-    limit=limit,
+    limit=flag_values.limit,
     data_dir=flag_values.data_dir,
   )
-  return [source[index] for index in range(len(source))]
+  count = len(source)
+  if flag_values.limit is None and source.is_generated:
+    count = min(count, _GENERATED_LIMIT)
+  return [source[index] for index in range(count)]
 
 
 def _write_rollouts(

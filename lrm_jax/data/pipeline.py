@@ -194,6 +194,6 @@ def _check_spelling(
   ]
   raise UserError(
     f'problem {problem.id}: the vocabulary of the model cannot spell '
-    f'{" ".join(map(repr, unknown[:20]))}; take a model that can, or other '
+    f'{", ".join(map(repr, unknown[:20]))}; take a model that can, or other '
     'problems'
   )

@@ -37,7 +37,7 @@ _PATIENCE = 60.0
     (r't</think>It is $\boxed{42}$.', '42'),
     (
       r't</think>\boxed{1} no, \boxed{ \text{Zoey is a knave} }',
-      'Zoey is a kn',
+      'Zoey is a knave',
     ),
     ('t</think>so <answer>a</answer> or <answer> [1, 2]\n</answer>', '[1, 2]'),
     (r't</think>\boxed{1}<answer>2</answer>', '2'),
