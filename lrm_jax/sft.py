@@ -6,7 +6,6 @@ data) or an existing one, evaluates it and writes it out with a model card.
 
 import dataclasses
 import functools
-import random
 from typing import Any
 
 import jax
@@ -44,7 +43,7 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints import config_json, huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
-from lrm_jax.data import demonstrations, prompts, sources
+from lrm_jax.data import demonstrations, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.models import presets, transformer
@@ -228,24 +227,15 @@ def make_vocabulary(
   # Its last file: a start that was killed before is made again.
   if (directory / 'tokenizer_config.json').exists():
     return
-  stage, path = stage_configs(config)[-1], config.tokenizer.path
-  style = chain_arithmetic.Style(**stage.style)
-
-  def texts():
-    if path is not None:
-      for row in demonstrations.read_jsonl(path)[: config.tokenizer.examples]:
-        yield f'{row["question"]}{prompts.THINK_OPEN}{row["response"]}'
-      return
-    for index in range(config.tokenizer.examples):
-      problem = chain_arithmetic.make_problem(
-        index, 'train', tuple(range(1, chain_arithmetic.MAX_LEVEL + 1))
-      )
-      trace = chain_arithmetic.trace(problem, style, random.Random(index))
-      yield f'{problem.question}{prompts.THINK_OPEN}{trace}'
-
+  path, count = config.tokenizer.path, config.tokenizer.examples
+  if path is not None:
+    texts = demonstrations.texts_of_rows(path, count)
+  else:
+    style = chain_arithmetic.Style(**stage_configs(config)[-1].style)
+    texts = demonstrations.texts_of_traces(style, count)
   with storage.Mirror(directory) as files:
     training.train(
-      texts(),
+      texts,
       files.folder,
       vocab_size=config.tokenizer.vocab_size,
       symbols=chain_arithmetic.SYMBOLS if path is None else (),

@@ -158,8 +158,8 @@ def encode_problems(
     P is the limit, not the longest prompt: a new shape would compile again.
 
   Raises:
-    UserError: a prompt is longer than P, or has characters that the vocabulary
-      has not; prompts are never cut, and nothing in them is left out.
+    UserError: a prompt is longer than P (prompts are never cut), or a question
+      has characters that the vocabulary has not.
   """
   shape = (len(problems), max_prompt_tokens)
   ids = np.full(shape, tokenizer.pad_id, np.int32)
@@ -169,7 +169,7 @@ def encode_problems(
     if targets is not None:
       text = prompts.state_target(instruction, int(targets[row]))
     prompt = prompts.encode_prompt(tokenizer, problem.question, text)
-    _check_spelling(tokenizer, problem, prompt)
+    _check_spelling(tokenizer, problem)
     if len(prompt) > max_prompt_tokens:
       raise UserError(
         f'problem {problem.id}: prompt has {len(prompt)} tokens, '
@@ -181,16 +181,13 @@ def encode_problems(
   return ids, length
 
 
-def _check_spelling(
-  tokenizer: base.Tokenizer, problem: Problem, prompt: list[int]
-) -> None:
+def _check_spelling(tokenizer: base.Tokenizer, problem: Problem) -> None:
   """Refuses a question that a small vocabulary cannot spell."""
-  if _UNKNOWN in problem.question or _UNKNOWN not in tokenizer.decode(prompt):
+  spell = lambda text: tokenizer.decode(tokenizer.encode(text))
+  if _UNKNOWN in problem.question or _UNKNOWN not in spell(problem.question):
     return
   unknown = [
-    char
-    for char in sorted(set(problem.question))
-    if _UNKNOWN in tokenizer.decode(tokenizer.encode(char))
+    char for char in sorted(set(problem.question)) if _UNKNOWN in spell(char)
   ]
   raise UserError(
     f'problem {problem.id}: the vocabulary of the model cannot spell '
