@@ -62,7 +62,8 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'plan': ['jax[tpu]'],  # the compiler alone; no chip need be there
     'cuda': ['jax[cuda12]'],
-    'gym': ['reasoning-gym'],
+    # Another version makes other problems.
+    'gym': ['reasoning-gym==0.1.25'],
     'bench': ['google-tunix', 'torch', 'transformers', 'trl'],
     'colab': ['ipykernel', 'ipywidgets', 'nbclient'],
     'wandb': ['wandb'],

@@ -37,12 +37,12 @@ def get_config() -> config_dict.ConfigDict:
       path=config_dict.placeholder(str),  # start from a PEFT adapter directory
     ),
     data=dict(
-      train='chain_arithmetic',  # a builder's name or a .jsonl path
+      train='chain_arithmetic',  # a name of `data/sources.py` or a .jsonl path
       train_split='train',  # of a builder; a file is used whole
       train_problems=0,  # the first ones only; 0: all
       eval='chain_arithmetic',  # likewise
       eval_split='heldout',  # likewise
-      dir=config_dict.placeholder(str),  # of TFDS; None: its default
+      dir=config_dict.placeholder(str),  # of TFDS and of local benchmarks
       instruction='',  # appended to every question; may state the {target}
       pass_rates=config_dict.placeholder(str),  # for a curriculum: a file
       demonstrations=config_dict.placeholder(str),  # for HPT: a .jsonl

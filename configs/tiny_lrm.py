@@ -37,6 +37,7 @@ def get_config() -> config_dict.ConfigDict:
     tokenizer=dict(
       vocab_size=192,
       examples=3000,  # traces it is trained on
+      path=config_dict.placeholder(str),  # or rows of this .jsonl, see `data`
     ),
     mesh=dict(  # devices along each axis, see `configs/default.py`
       data=1, fsdp=-1, tensor=1, context=1, expert=1

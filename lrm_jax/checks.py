@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from lrm_jax import alarms, off_policy, offloading
 from lrm_jax import mesh as mesh_lib
 from lrm_jax.checkpoints import config_json
-from lrm_jax.data import pipeline, prompts
+from lrm_jax.data import pipeline, prompts, sources
 from lrm_jax.errors import UserError
 from lrm_jax.models import cache
 from lrm_jax.models.config import ModelConfig
@@ -51,6 +51,8 @@ def check_prompts(
   count = len(problems)
   if count > CHECKED_PROMPTS:
     count = GENERATED_PROMPTS
+  if isinstance(problems, sources.ProblemSource):
+    count = problems.first(count)
   for i in range(count):
     pipeline.encode_problems(
       tokenizer,

@@ -278,7 +278,7 @@ def shares(problems: Sequence[Problem], by: str) -> dict[Any, float]:
   """The share of the problems with each value of a field."""
   count = len(problems)
   if isinstance(problems, sources.ProblemSource) and problems.is_generated:
-    count = min(count, GENERATED_PROBLEMS)
+    count = problems.first(GENERATED_PROBLEMS)
   found: dict[Any, int] = {}
   for i in range(count):
     name = getattr(problems[i], by)

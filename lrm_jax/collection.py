@@ -78,7 +78,7 @@ class Collection:
       text = collector.tokenizer.decode(response)
       texts[at[0]][at[1]] = text
       if not known[at]:
-        self._grading.put((number, *at), text, problems[at[0]].answer)
+        self._grading.put((number, *at), text, problems[at[0]].gold)
 
     collector.sampler.add(
       self._session,

@@ -226,7 +226,7 @@ class Collector:
     ]
     at = list(np.ndindex(samples.length.shape))
     verdicts = self.grader.grade(
-      [(texts[b][g], problems[b].answer) for b, g in at]
+      [(texts[b][g], problems[b].gold) for b, g in at]
     )
     return self.read(problems, samples, texts, verdicts)
 

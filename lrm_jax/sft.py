@@ -6,7 +6,6 @@ data) or an existing one, evaluates it and writes it out with a model card.
 
 import dataclasses
 import functools
-import random
 from typing import Any
 
 import jax
@@ -44,7 +43,7 @@ from lrm_jax import mesh as mesh_lib
 from lrm_jax import workdir as run_folder
 from lrm_jax.checkpoints import config_json, huggingface
 from lrm_jax.checkpoints.state import RunCheckpoints
-from lrm_jax.data import demonstrations, prompts, sources
+from lrm_jax.data import demonstrations, sources
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.evaluation import evaluator, scores
 from lrm_jax.models import presets, transformer
@@ -220,27 +219,26 @@ def open_model(
 def make_vocabulary(
   config: ml_collections.ConfigDict, directory: storage.Path
 ) -> None:
-  """A SentencePiece vocabulary over traces of the last stage's style."""
+  """A SentencePiece vocabulary over traces of the last stage's style.
+
+  Or over questions and responses of a file, which then has no numbers of its
+  own: those of traces are one piece each.
+  """
   # Its last file: a start that was killed before is made again.
   if (directory / 'tokenizer_config.json').exists():
     return
-  stage = stage_configs(config)[-1]
-  style = chain_arithmetic.Style(**stage.style)
-
-  def texts():
-    for index in range(config.tokenizer.examples):
-      problem = chain_arithmetic.make_problem(
-        index, 'train', tuple(range(1, chain_arithmetic.MAX_LEVEL + 1))
-      )
-      trace = chain_arithmetic.trace(problem, style, random.Random(index))
-      yield f'{problem.question}{prompts.THINK_OPEN}{trace}'
-
+  path, count = config.tokenizer.path, config.tokenizer.examples
+  if path is not None:
+    texts = demonstrations.texts_of_rows(path, count)
+  else:
+    style = chain_arithmetic.Style(**stage_configs(config)[-1].style)
+    texts = demonstrations.texts_of_traces(style, count)
   with storage.Mirror(directory) as files:
     training.train(
-      texts(),
+      texts,
       files.folder,
       vocab_size=config.tokenizer.vocab_size,
-      symbols=chain_arithmetic.SYMBOLS,
+      symbols=chain_arithmetic.SYMBOLS if path is None else (),
     )
 
 

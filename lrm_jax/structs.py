@@ -20,6 +20,17 @@ Array = jax.Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+  """Who grades a response instead of a comparison with a gold answer.
+
+  Attributes:
+    text: JSON from which the task makes its entry again.
+  """
+
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Problem:
   """One question with a checkable answer.
 
@@ -30,6 +41,8 @@ class Problem:
     answer: the gold answer as text.
     level: difficulty as the data set states it; 0 where unknown.
     domain: such as 'arithmetic' or 'algebra'; '' where unknown.
+    task: of a problem that its own task grades, the text of a `Task`; '' for
+      answers that are compared.
   """
 
   id: str
@@ -37,6 +50,12 @@ class Problem:
   answer: str
   level: int = 0
   domain: str = ''
+  task: str = ''
+
+  @property
+  def gold(self) -> str | Task:
+    """What a grader holds a response against."""
+    return Task(self.task) if self.task else self.answer
 
 
 @jax.tree_util.register_dataclass

@@ -60,7 +60,13 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     'Split of a named data set; test is the held-out split of generated ones.',
     flag_values,
   )
-  text('data_dir', None, 'Where named data sets are kept.', flag_values)
+  text(
+    'data_dir',
+    None,
+    'Where named data sets are kept; a benchmark whose problems are there as '
+    'NAME.jsonl is not downloaded.',
+    flag_values,
+  )
   text(
     'workdir',
     None,

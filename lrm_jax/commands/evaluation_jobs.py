@@ -53,7 +53,7 @@ def make(flag_values: flags.FlagValues, folder: storage.Path) -> list[Job]:
     UserError: a data set or a model that cannot be read, two data sets of one
       name, or a folder that cannot be used.
   """
-  specs = [text for text in flag_values.data.split(',') if text]
+  specs = split(flag_values.data)
   names = _names(flag_values.data, specs)
   if len(specs) > 1:
     _check_folder(folder, specs)
@@ -140,6 +140,11 @@ def checksum(directory: pathlib.Path) -> str:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
       found.update(f'{path.name} {digest}\n'.encode())
   return found.hexdigest()
+
+
+def split(text: str) -> list[str]:
+  """Data sets with commas between; those of keys (`?A=1,B=[2,3]`) are not."""
+  return [spec for spec in re.split(r',(?!\w+=)(?![^\[]*\])', text) if spec]
 
 
 def _names(text: str, specs: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ A source is a function of the index alone, so a run resumes by its cursor.
 
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lrm_jax import errors, jsonl
@@ -62,6 +62,21 @@ def read_jsonl(path: str) -> list[dict[str, Any]]:
   if not rows:
     raise errors.UserError(f'{path}: has no rows; give at least one')
   return rows
+
+
+def texts_of_rows(path: str, count: int) -> Iterator[str]:
+  """Questions and responses of the first rows, for a vocabulary."""
+  for row in read_jsonl(path)[:count]:
+    yield f'{row["question"]}{prompts.THINK_OPEN}{row["response"]}'
+
+
+def texts_of_traces(style: chain_arithmetic.Style, count: int) -> Iterator[str]:
+  """The same of chain arithmetic of every level."""
+  levels = tuple(range(1, chain_arithmetic.MAX_LEVEL + 1))
+  for index in range(count):
+    problem = chain_arithmetic.make_problem(index, 'train', levels)
+    trace = chain_arithmetic.trace(problem, style, random.Random(index))
+    yield f'{problem.question}{prompts.THINK_OPEN}{trace}'
 
 
 def from_rows(

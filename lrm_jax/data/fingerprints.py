@@ -25,20 +25,28 @@ TRAIN, EVAL, TOKENIZER = 'data.train', 'data.eval', 'tokenizer'
 # That of `demonstrated.load`, which has one of its own.
 GIVEN = 'data.demonstrations'
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Problem))
+_FIELDS = tuple(
+  field.name for field in dataclasses.fields(Problem) if field.name != 'task'
+)
 
 
 def of_problems(source: sources.ProblemSource) -> str:
   """The digest of all problems in their order; 64 hexadecimal digits.
 
-  Of generated problems, which no file holds, of the first `GENERATED` and of
-  their number.
+  Of generated problems, which no file holds, of the first `GENERATED` (or
+  those that stand for all) and of their number.
   """
   count = len(source)
-  read = min(count, GENERATED) if source.is_generated else count
+  read = source.first(GENERATED) if source.is_generated else count
   problems = (source[index] for index in range(read))
-  rows = ([getattr(p, name) for name in _FIELDS] for p in problems)
+  rows = (_row(problem) for problem in problems)
   return _digest(count, rows)
+
+
+def _row(problem: Problem) -> list:
+  fields = [getattr(problem, name) for name in _FIELDS]
+  # Checkpoints that are older than tasks know no such field.
+  return [*fields, problem.task] if problem.task else fields
 
 
 def of_demonstrations(rows: Sequence[Mapping[str, object]]) -> str:

@@ -16,6 +16,8 @@ from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
 from lrm_jax.tokenization import base
 
+# What SentencePiece shows for what it does not know.
+_UNKNOWN = '\u2047'
 # Passed over in a row: nobody's chances are this small on purpose.
 MAX_PASSED_OVER = 100_000
 
@@ -156,7 +158,8 @@ def encode_problems(
     P is the limit, not the longest prompt: a new shape would compile again.
 
   Raises:
-    UserError: a prompt is longer than P; prompts are never cut.
+    UserError: a prompt is longer than P (prompts are never cut), or a question
+      has characters that the vocabulary has not.
   """
   shape = (len(problems), max_prompt_tokens)
   ids = np.full(shape, tokenizer.pad_id, np.int32)
@@ -166,6 +169,7 @@ def encode_problems(
     if targets is not None:
       text = prompts.state_target(instruction, int(targets[row]))
     prompt = prompts.encode_prompt(tokenizer, problem.question, text)
+    _check_spelling(tokenizer, problem)
     if len(prompt) > max_prompt_tokens:
       raise UserError(
         f'problem {problem.id}: prompt has {len(prompt)} tokens, '
@@ -175,3 +179,18 @@ def encode_problems(
     ids[row, : len(prompt)] = prompt
     length[row] = len(prompt)
   return ids, length
+
+
+def _check_spelling(tokenizer: base.Tokenizer, problem: Problem) -> None:
+  """Refuses a question that a small vocabulary cannot spell."""
+  spell = lambda text: tokenizer.decode(tokenizer.encode(text))
+  if _UNKNOWN in problem.question or _UNKNOWN not in spell(problem.question):
+    return
+  unknown = [
+    char for char in sorted(set(problem.question)) if _UNKNOWN in spell(char)
+  ]
+  raise UserError(
+    f'problem {problem.id}: the vocabulary of the model cannot spell '
+    f'{", ".join(map(repr, unknown[:20]))}; take a model that can, or other '
+    'problems'
+  )

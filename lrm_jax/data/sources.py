@@ -1,8 +1,10 @@
 """Names and paths of data sets -> random-access sources of problems.
 
-  benchmarks/math500.jsonl      a JSONL file
-  gsm8k, gsm8k:train            a TFDS data set, downloaded once
+  benchmarks/mine.jsonl         a JSONL file
+  math500, gsm8k:train          a benchmark of `benchmarks.py`: a local copy in
+                                `data_dir`, or a TFDS data set, downloaded once
   chain_arithmetic:train:2-6    generated when read; levels 2 to 6
+  gym:chain_sum:train:1-3       a task of reasoning-gym, see `gym.py`
 
 A source has `__len__` and `__getitem__`, all that grain asks for.
 """
@@ -15,12 +17,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from lrm_jax import storage
+from lrm_jax.data import benchmarks
 from lrm_jax.data.synthetic import chain_arithmetic
 from lrm_jax.errors import UserError
 from lrm_jax.structs import Problem
 
 CHAIN_ARITHMETIC_LENGTH = {'train': 1_000_000, 'heldout': 4096}
-GSM8K_SPLITS = ('train', 'test')
 
 # Names under which benchmarks keep the domain, the first stated one counts.
 _DOMAIN_FIELDS = ('domain', 'subject', 'course', 'subfield')
@@ -35,15 +37,23 @@ class ProblemSource(Sequence):
     length: number of problems.
     read: index in `[0, length)` -> problem; always the same one.
     is_generated: the problems are made by this program, and no file has them.
+    examined: how many of the first problems stand for all of a generated set,
+      where making more of them takes long; 0 for no such limit.
   """
 
   name: str
   length: int
   read: Callable[[int], Problem] = dataclasses.field(repr=False)
   is_generated: bool = False
+  examined: int = 0
 
   def __len__(self) -> int:
     return self.length
+
+  def first(self, most: int) -> int:
+    """Problems to look at for one's picture of all of them, `most` at most."""
+    count = min(self.length, most)
+    return min(count, self.examined) if self.examined else count
 
   def __getitem__(self, index: int) -> Problem:
     if not -self.length <= index < self.length:
@@ -63,10 +73,13 @@ def load_problems(
   Args:
     spec: the path of a `.jsonl` file, or NAME[:SPLIT[:LEVELS]] with a name of
       `NAMES`. Levels, such as `3` or `2-6`, are for generated problems only.
+      A task of reasoning-gym may have keys, too; see `gym.py`.
     split: used where the spec states none. A file has no splits. Generated
-      problems have `train` and `heldout`; `test` means `heldout` there.
+      problems have `train` and `heldout`, benchmarks `train` or `test` or
+      both; `heldout` and `test` mean the same.
     limit: keep the first problems only; None for all.
-    data_dir: where TFDS keeps prepared data; None for its own default.
+    data_dir: where local copies of benchmarks are looked for, and where TFDS
+      keeps those that it prepares; None for its own default.
 
   Returns:
     The problems, in the data set's order.
@@ -78,6 +91,8 @@ def load_problems(
     raise UserError(f'limit is {limit}; expected at least 1, or none for all')
   if str(spec).endswith('.jsonl'):
     source = _from_list(str(spec), read_jsonl(spec))
+  elif str(spec).startswith('gym:'):
+    source = _open_gym(str(spec), split)
   else:
     name, *options = str(spec).split(':')
     if name not in _OPENERS or len(options) > 2:
@@ -204,23 +219,73 @@ def _is_whole(value: object) -> bool:
   return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def _open_gsm8k(
-  split: str, levels: str | None, data_dir: str | None
+def _open_benchmark(
+  split: str, levels: str | None, data_dir: str | None, *, name: str
 ) -> ProblemSource:
-  # TFDS takes its time to import, so only who needs it pays.
-  from lrm_jax.data.builders import base, gsm8k
-
+  benchmark = benchmarks.BENCHMARKS[name]
   if levels is not None:
-    raise UserError(f'data set gsm8k: has no levels, got {levels!r}; drop it')
-  if split not in GSM8K_SPLITS:
+    raise UserError(f'data set {name}: has no levels, got {levels!r}; drop it')
+  split = 'test' if split == 'heldout' else split
+  if split not in benchmark.splits:
     raise UserError(
-      f'data set gsm8k: no split {split!r}; it has {", ".join(GSM8K_SPLITS)}'
+      f'data set {name}: no split {split!r}; it has '
+      f'{", ".join(benchmark.splits)}'
     )
-  examples = base.prepared(gsm8k.Gsm8k(data_dir=data_dir), split)
+  local = None
+  if data_dir is not None:
+    local = _read_local(name, benchmark, split, data_dir)
+  if local is not None:
+    return _from_list(f'{name}:{split}', local)
+  # TFDS takes its time to import, so only who needs it pays.
+  from lrm_jax.data.builders import base
+  from lrm_jax.data.builders import benchmark as builder
+
+  published = builder.PublishedProblems(benchmark=name, data_dir=data_dir)
+  examples = base.prepared(published, split)
   return ProblemSource(
-    f'gsm8k:{split}',
+    f'{name}:{split}',
     len(examples),
     lambda index: base.to_problem(examples[index]),
+  )
+
+
+def _read_local(
+  name: str, benchmark: benchmarks.Benchmark, split: str, data_dir: str
+) -> list[Problem] | None:
+  """The problems of a benchmark in DIR/FILE.jsonl; None without that file."""
+  path = storage.as_path(data_dir) / f'{benchmark.splits[split].file}.jsonl'
+  with storage.explained(path):
+    if not path.is_file():
+      return None
+  problems = read_jsonl(path)
+  found, expected = (
+    benchmarks.digest_of(problems),
+    benchmark.splits[split].digest,
+  )
+  if found != expected:
+    raise UserError(
+      f'{path}: is not {name}:{split} (sha256 of its problems '
+      f'{found[:8]}..., expected {expected[:8]}...); give {path} itself as the '
+      'data set to use it, or take it away to download the benchmark'
+    )
+  # A download has no other domain than a local copy.
+  return [
+    dataclasses.replace(p, domain=p.domain if p.domain else benchmark.domain)
+    for p in problems
+  ]
+
+
+def _open_gym(spec: str, split: str) -> ProblemSource:
+  # Who names no task need not have the package.
+  from lrm_jax.data import gym
+
+  problems = gym.Problems(spec, split)
+  return ProblemSource(
+    spec,
+    problems.length,
+    problems.read,
+    is_generated=True,
+    examined=problems.examined,
   )
 
 
@@ -260,7 +325,10 @@ def _levels(text: str) -> tuple[int, ...]:
 
 
 _OPENERS = {
-  'gsm8k': _open_gsm8k,
+  **{
+    name: functools.partial(_open_benchmark, name=name)
+    for name in benchmarks.BENCHMARKS
+  },
   'chain_arithmetic': _open_chain_arithmetic,
 }
-NAMES = tuple(_OPENERS)
+NAMES = (*_OPENERS, 'gym:TASK')

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol
 
 from lrm_jax.rewards.math_answer import Verdict
+from lrm_jax.structs import Task
 
 # How often somebody who waits looks whether he still has to.
 _LOOK_SECONDS = 0.1
@@ -19,9 +20,9 @@ class GradesPairs(Protocol):
   """Such as `pool.Grader`."""
 
   def grade(
-    self, pairs: list[tuple[str, str]], check: Callable[[], None]
+    self, pairs: list[tuple[str, str | Task]], check: Callable[[], None]
   ) -> list[Verdict]:
-    """One verdict for each (response, gold answer).
+    """One verdict for each (response, gold answer or task).
 
     It calls `check` from time to time, and ends with what that raises.
     """
@@ -58,7 +59,7 @@ class Grading:
     self._waiting.put(None)
     self._thread.join()
 
-  def put(self, key: Hashable, response: str, gold: str) -> None:
+  def put(self, key: Hashable, response: str, gold: str | Task) -> None:
     """One more pair; its verdict will be known by `key`."""
     self._waiting.put((key, (response, gold)))
 

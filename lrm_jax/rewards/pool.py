@@ -23,7 +23,6 @@ Lost workers are replaced.
 """
 
 import collections
-import dataclasses
 import json
 import math
 import os
@@ -38,12 +37,14 @@ from collections.abc import Callable, Sequence
 
 from lrm_jax import subprocesses
 from lrm_jax.errors import UserError
+from lrm_jax.rewards.batches import Batch
 from lrm_jax.rewards.math_answer import (
   Verdict,
   extract_answer,
   grade_exact,
 )
 from lrm_jax.rewards.units import strip_unit
+from lrm_jax.structs import Task
 
 # Address space of one worker, interpreter and sympy (0.1 GB) included.
 WORKER_MEMORY_BYTES = 2 * 1024**3
@@ -69,7 +70,14 @@ class Grader:
 
   Processes start with the first undecided pair and stay for later calls.
   `grade` may be called from any thread, one call at a time.
+
+  Attributes:
+    library: what the workers cannot do without.
+    cure: the command that installs it.
   """
+
+  library = 'math-verify'
+  cure = 'pip install math-verify'
 
   def __init__(
     self,
@@ -110,6 +118,7 @@ class Grader:
       str(WORKER_MEMORY_BYTES),
     )
     self._failed_starts = 0
+    self._of_tasks: Grader | None = None
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
     # Also when the caller forgets, and at the interpreter's exit.
@@ -125,19 +134,21 @@ class Grader:
     """Kills every worker. The grader can be used again; it starts new ones."""
     with self._lock:
       _kill_all(self._workers)
+    if self._of_tasks is not None:
+      self._of_tasks.close()
 
   def grade(
     self,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[str, str | Task]],
     check: Callable[[], None] = lambda: None,
   ) -> list[Verdict]:
-    """Grades pairs of (response, gold answer).
+    """Grades pairs of (response, gold answer), or (response, task).
 
     A comparison that outlives the timeout, or whose worker dies (out of
     memory, say) or talks nonsense, has the verdict 'timeout', not correct.
 
     Args:
-      pairs: any texts.
+      pairs: any texts; those with a task go to `tasks.TaskGrader`.
       check: called ten times a second while workers compare; what it raises
         ends the call, and the workers.
 
@@ -147,6 +158,17 @@ class Grader:
     Raises:
       UserError: no worker can be started, as where math-verify is missing.
     """
+    tasks = [i for i, (_, gold) in enumerate(pairs) if isinstance(gold, Task)]
+    if tasks:
+      answers = [i for i in range(len(pairs)) if i not in set(tasks)]
+      verdicts = dict(
+        zip(
+          answers, self.grade([pairs[i] for i in answers], check), strict=True
+        )
+      )
+      found = self._task_grader().grade([pairs[i] for i in tasks], check)
+      verdicts |= zip(tasks, found, strict=True)
+      return [verdicts[i] for i in range(len(pairs))]
     strict = self._require_closed_think
     verdicts = [
       grade_exact(response, gold, require_closed_think=strict)
@@ -168,11 +190,23 @@ class Grader:
       verdicts[index] = Verdict(correct is True, answers[index], status)
     return verdicts
 
+  def _task_grader(self) -> 'Grader':
+    """Its processes are others, and most runs need none."""
+    if self._of_tasks is None:
+      from lrm_jax.rewards import tasks
+
+      self._of_tasks = tasks.TaskGrader(
+        self._num_workers,
+        self._timeout,
+        require_closed_think=self._require_closed_think,
+      )
+    return self._of_tasks
+
   def _compare(
     self, jobs: list[tuple[str, str]], check: Callable[[], None]
   ) -> dict:
     """Job -> True, False or, where a worker was lost on it, None."""
-    batch = _Batch(collections.deque(jobs))
+    batch = Batch(collections.deque(jobs))
     try:
       while len(batch.results) < len(jobs):
         check()
@@ -186,7 +220,7 @@ class Grader:
       raise
     return batch.results
 
-  def _hand_out(self, batch: '_Batch') -> None:
+  def _hand_out(self, batch: Batch) -> None:
     seconds = _MAX_SLOWDOWN * self._timeout
     for worker in self._workers:
       if worker.is_idle and batch.waiting:
@@ -222,14 +256,14 @@ class Grader:
     late = [w for w in self._workers if w not in wrote and w.deadline <= now]
     return wrote + late
 
-  def _settle(self, worker: '_Worker', batch: '_Batch') -> None:
+  def _settle(self, worker: '_Worker', batch: Batch) -> None:
     """Takes a worker's news in, and lets it go if it is of no more use."""
     job, message = worker.job, worker.receive()
     if message is not None:
       if 'error' in message:
         raise UserError(
-          f'math-verify cannot be loaded: {message["error"]}; install it with '
-          '`pip install math-verify`'
+          f'{self.library} cannot be loaded: {message["error"]}; install it '
+          f'with `{self.cure}`'
         )
       self._failed_starts = 0
       if job is not None:
@@ -257,33 +291,6 @@ class Grader:
       )
 
 
-@dataclasses.dataclass
-class _Batch:
-  """The pairs of one call.
-
-  Attributes:
-    waiting: those that nobody has compared yet.
-    results: pair -> True, False, or None where a worker was lost on it.
-    again: those that a worker was lost on by no fault of theirs.
-    tried: those that have been in `again`.
-  """
-
-  waiting: collections.deque[tuple[str, str]]
-  results: dict = dataclasses.field(default_factory=dict)
-  again: collections.deque = dataclasses.field(
-    default_factory=collections.deque
-  )
-  tried: set = dataclasses.field(default_factory=set)
-
-  def lose(self, job: tuple[str, str], is_to_blame: bool) -> None:
-    """A worker was lost on this pair, and whether the pair is to blame."""
-    if is_to_blame or job in self.tried:
-      self.results[job] = None
-    else:
-      self.tried.add(job)
-      self.again.append(job)
-
-
 class _Worker:
   """One process, and what it is doing.
 
@@ -300,7 +307,9 @@ class _Worker:
   def __init__(self, command: Sequence[str]):
     # One seed for hashes: sympy's order of terms, and so a borderline
     # verdict, must not differ between runs.
-    self.process = subprocesses.start(command, PYTHONHASHSEED='0')
+    self.process = subprocesses.start(
+      command, PYTHONHASHSEED='0', OPENBLAS_NUM_THREADS='1'
+    )
     os.set_blocking(self.process.stdout.fileno(), False)
     self.job = None
     self.deadline = time.monotonic() + _START_SECONDS

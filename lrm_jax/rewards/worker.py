@@ -55,7 +55,7 @@ _REFUSED = (
 )
 # Who may compile text, which is then its own template: the import of modules,
 # `dataclass`, `namedtuple`, and sympy's operations on monomials.
-_COMPILERS = frozenset(
+COMPILERS = frozenset(
   (
     *('importlib._bootstrap', 'importlib._bootstrap_external'),
     *('_frozen_importlib', '_frozen_importlib_external'),
@@ -70,16 +70,34 @@ _LIFE_SECONDS = 600
 
 def main() -> int:
   """Serves requests from standard input until it closes."""
+  return serve(_prepare, is_equal, make_hook())
+
+
+def serve(
+  prepare: Callable[[], None],
+  judge: Callable[[str, str], bool],
+  hook: Callable[[str, tuple], None],
+) -> int:
+  """Gives up what is not needed, then answers requests.
+
+  Args:
+    prepare: loads libraries, while everything is still allowed.
+    judge: `answer, gold -> verdict`.
+    hook: of audit events, see `make_hook`.
+
+  Returns:
+    The exit code.
+  """
   seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
   confinement = _load_confinement()
   replies = confinement.begin(memory_bytes)
   try:
-    _prepare()
+    prepare()
     # What came before counts, and so does one comparison after the last look.
     confinement.confine(
       math.ceil(time.process_time() + _LIFE_SECONDS + seconds) + 2
     )
-    sys.addaudithook(make_hook())
+    sys.addaudithook(hook)
   except Exception as error:
     print(json.dumps({'error': repr(error)}), file=replies, flush=True)
     return 1
@@ -89,7 +107,7 @@ def main() -> int:
     request = json.loads(line)
     # Its signal has no handler, so that nothing can hold it up.
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    reply = {'correct': is_equal(request['answer'], request['gold'])}
+    reply = {'correct': judge(request['answer'], request['gold'])}
     signal.setitimer(signal.ITIMER_PROF, 0)
     is_last = time.process_time() - born > _LIFE_SECONDS
     if is_last:
@@ -120,11 +138,16 @@ def _prepare() -> None:
     raise RuntimeError('it does not take the root of 8 for twice that of 2')
 
 
-def make_hook() -> Callable[[str, tuple], None]:
+def make_hook(
+  compilers: frozenset[str] = COMPILERS,
+) -> Callable[[str, tuple], None]:
   """An audit hook that lets comparisons happen and not much else.
 
   What it decides by is in its code and its default values, out of reach of
   whoever may rebind a name of this module or of `builtins`.
+
+  Args:
+    compilers: modules that may compile text.
 
   Returns:
     A function of an event and its arguments that raises PermissionError for
@@ -135,7 +158,7 @@ def make_hook() -> Callable[[str, tuple], None]:
     event,
     arguments,
     refused=_REFUSED,
-    compilers=_COMPILERS,
+    compilers=compilers,
     writes=os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND,
     frame=sys._getframe,
     error=PermissionError,

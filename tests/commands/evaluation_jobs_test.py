@@ -194,3 +194,16 @@ def test_a_checksum_is_of_what_decides_on_the_law(tmp_path):
   content[-1] ^= 1
   path.write_bytes(content)
   assert evaluation_jobs.checksum(tmp_path) != first
+
+
+@pytest.mark.parametrize(
+  ('text', 'specs'),
+  [
+    ('gsm8k', ['gsm8k']),
+    ('a.jsonl,,gsm8k:train', ['a.jsonl', 'gsm8k:train']),
+    ('gym:gcd?a=1,b=2,aime24', ['gym:gcd?a=1,b=2', 'aime24']),
+    ('gym:gcd?a=[1,2],b=3', ['gym:gcd?a=[1,2],b=3']),
+  ],
+)
+def test_commas_of_keys_separate_no_data_sets(text, specs):
+  assert evaluation_jobs.split(text) == specs

@@ -1,6 +1,7 @@
 """Other data, or another tokenizer, has another digest; spaces do not."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -40,10 +41,24 @@ def test_every_field_and_the_order_count(tmp_path):
     ),
   ]
   assert {f.name for f in dataclasses.fields(Problem)} == {
-    *('id', 'question', 'answer', 'level', 'domain')
+    *('id', 'question', 'answer', 'level', 'domain', 'task')
   }
   found = {of_file(tmp_path, rows) for rows in changed}
   assert len(found - {known}) == len(changed)
+
+
+def test_the_task_counts_and_its_absence_changes_nothing():
+  """Checkpoints that are older than tasks are still of the same problems."""
+
+  def digest(**fields):
+    problem = Problem('a', 'q', '1', **fields)
+    return fingerprints.of_problems(
+      sources.ProblemSource('x', 1, lambda _: problem)
+    )
+
+  assert len({digest(), digest(task='{"a":1}'), digest(task='{"a":2}')}) == 3
+  row = json.dumps(['a', 'q', '1', 0, ''])
+  assert digest() == hashlib.sha256(f'1\n{row}\n'.encode()).hexdigest()
 
 
 def test_what_nobody_reads_does_not_count(tmp_path):

@@ -127,7 +127,7 @@ def test_random_access_and_limit(tmp_path):
 @pytest.mark.parametrize(
   ('spec', 'message'),
   [
-    ('gsm9k', "'gsm9k': expected .* gsm8k, chain_arithmetic"),
+    ('gsm9k', "'gsm9k': expected .* gsm8k, math500, .* chain_arithmetic"),
     ('', 'expected the path'),
     ('gsm8k:dev', "no split 'dev'; it has train, test"),
     ('gsm8k:test:3', 'has no levels'),

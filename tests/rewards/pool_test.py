@@ -16,7 +16,7 @@ import time
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.rewards import pool
+from lrm_jax.rewards import batches, pool
 from lrm_jax.rewards.math_answer import Verdict
 
 # Far from what any pair of the tables needs, even on a loaded machine.
@@ -203,13 +203,13 @@ def test_the_second_time_it_is_alone(fake, monkeypatch):
 
 def test_its_own_limit_is_not_tried_again(monkeypatch):
   lost = []
-  lose = pool._Batch.lose
+  lose = batches.Batch.lose
 
   def watch(batch, job, is_to_blame):
     lost.append(is_to_blame)
     lose(batch, job, is_to_blame)
 
-  monkeypatch.setattr(pool._Batch, 'lose', watch)
+  monkeypatch.setattr(batches.Batch, 'lose', watch)
   with pool.Grader(1, timeout=0.3) as grader:
     grader.grade(_pairs('9^{9^{9^{9}}}', gold='1'))
   assert lost == [True]
@@ -277,7 +277,7 @@ def test_a_plain_script_needs_no_main_guard(tmp_path):
   script = tmp_path / 'script.py'
   script.write_text(
     textwrap.dedent(r"""
-      from lrm_jax.rewards import pool
+      from lrm_jax.rewards import batches, pool
       print('once')
       grader = pool.Grader(num_workers=1, timeout=60.0)
       print(grader.grade([(r'</think>\boxed{\sqrt{12}}', r'2\sqrt3')]))

@@ -31,10 +31,17 @@ class ProblemBuilder(tfds.core.GeneratorBasedBuilder):
   code_path = epath.Path(__file__)
   DESCRIPTION: str
   HOMEPAGE: str | None = None
+  # Of messages: how one goes on without preparing it.
+  cure = 'cure that, or '
 
   def __init__(self, **kwargs):
-    with _undamaged(self.name, _folder(kwargs)):
+    with _undamaged(self.title, _folder(kwargs)):
       super().__init__(file_format='array_record', **kwargs)
+
+  @property
+  def title(self) -> str:
+    """What users call the data set."""
+    return self.name
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -110,11 +117,11 @@ def prepared(builder: ProblemBuilder, split: str) -> Sequence:
     tfds.download.download_manager.NonMatchingChecksumError,
   ) as error:
     raise UserError(
-      f'data set {builder.name}: cannot be prepared in {builder.data_dir} '
-      f'({" ".join(str(error).split())}); cure that, or give the path of a '
+      f'data set {builder.title}: cannot be prepared in {builder.data_dir} '
+      f'({" ".join(str(error).split())}); {builder.cure}give the path of a '
       '.jsonl file instead'
     ) from error
-  with _undamaged(builder.name, builder.data_dir):
+  with _undamaged(builder.title, builder.data_dir):
     return _Examples(builder, builder.as_data_source(split=split))
 
 
@@ -133,8 +140,8 @@ class _Examples(Sequence):
 
   def __getitem__(self, index: int) -> Mapping:
     if not 0 <= index < len(self):
-      raise IndexError(f'{self._builder.name}: no example {index}')
-    with _undamaged(self._builder.name, self._builder.data_dir):
+      raise IndexError(f'{self._builder.title}: no example {index}')
+    with _undamaged(self._builder.title, self._builder.data_dir):
       example = self._source[index]
       if None in example.values():
         raise ValueError(f'example {index} is not there')
