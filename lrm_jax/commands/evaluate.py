@@ -63,8 +63,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   text(
     'data_dir',
     None,
-    'Where named data sets are kept; a benchmark whose problems are there as '
-    'NAME.jsonl is not downloaded.',
+    'Where named data sets are kept; NAME.jsonl there is not downloaded.',
     flag_values,
   )
   text(
