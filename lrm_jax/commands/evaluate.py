@@ -27,7 +27,7 @@ from lrm_jax import (
   workdir,
 )
 from lrm_jax.commands import evaluation_jobs, loading, output
-from lrm_jax.commands.evaluation_jobs import Job
+from lrm_jax.commands.evaluation_jobs import GENERATED_LIMIT, Job
 from lrm_jax.data import prompts, sources
 from lrm_jax.evaluation import (
   chunks,
@@ -96,8 +96,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   integer(
     'limit',
     None,
-    'Only the first problems of each data set (default: all; '
-    f'{evaluation_jobs.GENERATED_LIMIT} of generated ones).',
+    f'First problems alone (default: all; {GENERATED_LIMIT} if generated).',
     lower_bound=1,
     flag_values=flag_values,
   )
