@@ -297,6 +297,11 @@ FORBIDDEN = {
 ALLOWED = {
   'lrm_jax/data/template_worker.py': {'spec_from_file_location'},
   'lrm_jax/rewards/worker.py': {'spec_from_file_location'},
+  # Files beside it, and modules of the installed package, by literal names.
+  'lrm_jax/rewards/gym_worker.py': {
+    'spec_from_file_location',
+    'import_module',
+  },
   # Of `experiments/` beside the package, by name.
   'lrm_jax/commands/table.py': {'runpy'},
   'lrm_jax/configuration.py': {'runpy'},

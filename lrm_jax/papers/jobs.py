@@ -97,6 +97,9 @@ def train(jobs: Sequence[Job], runs: pathlib.Path) -> None:
 
 def _work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
   """Trains jobs until there are none, on one processor."""
+  if core is not None:
+    # Of this thread, and of what it starts.
+    os.sched_setaffinity(0, {core})
   while True:
     try:
       job = todo.get_nowait()
@@ -104,7 +107,7 @@ def _work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
       return
     began = clock.now()
     log = runs / f'{job.folder}.log'
-    code = _run(job, runs, core, log)
+    code = _run(job, runs, log)
     # A table shows a run that failed as failed, with its last words.
     failed = runs / f'{job.folder}.failed'
     failed.unlink(missing_ok=True)
@@ -115,24 +118,13 @@ def _work(todo: queue.Queue, runs: pathlib.Path, core: int | None) -> None:
     print(f'{job.folder}: {verdict} {clock.now() - began:.0f} s', flush=True)
 
 
-def _run(
-  job: Job, runs: pathlib.Path, core: int | None, log: pathlib.Path
-) -> int:
+def _run(job: Job, runs: pathlib.Path, log: pathlib.Path) -> int:
   """The exit code of a job; what it says goes into the log."""
-
-  def pin():
-    if core is not None:
-      os.sched_setaffinity(0, {core})
-
   environment = os.environ | {
     # Sampler and evaluation are the same program for most runs.
     'JAX_COMPILATION_CACHE_DIR': str(runs.absolute() / 'compiled'),
   }
   with open(log, 'a') as file:
     return subprocess.run(
-      job.command(runs),
-      stdout=file,
-      stderr=file,
-      env=environment,
-      preexec_fn=pin,
+      job.command(runs), stdout=file, stderr=file, env=environment
     ).returncode
