@@ -96,7 +96,12 @@ def check_keys(
 
 
 def check_type(where: str, value: Any, annotation: Any) -> None:
-  """A whole number is a good float; a bool is no number."""
+  """A whole number is a good float; a bool is no number.
+
+  A function that says no type, such as a user's own, takes what it gets.
+  """
+  if annotation is inspect.Parameter.empty:
+    return
   expected = _TYPES[annotation] if annotation in _TYPES else annotation
   expected_name = inspect.formatannotation(annotation)
   is_misplaced_bool = isinstance(value, bool) and annotation is not bool

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrm_jax.objectives import advantages, tables
+from lrm_jax.objectives import advantages, binding, tables
 from lrm_jax.objectives import recipe as recipes
 from lrm_jax.structs import Memory, TokenTerms
 from tests.objectives import reference
@@ -295,3 +295,12 @@ def test_entropy_coefficient_lowers_the_loss():
     plain - 0.5 * np.sum(terms().entropy * mask) / mask.sum(),
     rtol=1e-5,
   )
+
+
+def test_a_part_of_a_users_own_needs_no_types(monkeypatch):
+  def thrifty(rollouts, *, price):
+    return rollouts.correct * (1 - price)
+
+  monkeypatch.setitem(tables.SHAPING, 'thrifty', thrifty)
+  found = binding.bind('x', 'thrifty', tables.SHAPING, {'price': 0.5})
+  assert found.keywords == {'price': 0.5}
