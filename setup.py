@@ -52,7 +52,9 @@ setuptools.setup(
     'test': [
       'etils[epath-gcs]',
       'hypothesis',
+      'ipykernel',  # The notebooks are run.
       'jax[tpu]',
+      'nbclient',
       'pytest',
       'pytest-xdist',
       'ruff',
