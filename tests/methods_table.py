@@ -40,11 +40,14 @@ def methods() -> dict[str, dict[str, list[str]]]:
 def table() -> str:
   """The table in Markdown, one line a method."""
   lines = [
-    '| method | ' + ' | '.join(COLUMNS) + ' | and |',
+    '| method, and the setting of its paper | '
+    + ' | '.join(COLUMNS)
+    + ' | and |',
     '|---' * (len(COLUMNS) + 2) + '|',
   ]
   for name, parts in methods().items():
-    cells = [f'`{name}`'] + [' + '.join(parts[part]) for part in COLUMNS]
+    links = f'[`{name}`](tiny/{name}.py) [paper]({name}_r1_1p5b.py)'
+    cells = [links] + [' + '.join(parts[part]) for part in COLUMNS]
     others = [
       other
       for part, names in parts.items()

@@ -74,10 +74,12 @@ class Grader:
   Attributes:
     library: what the workers cannot do without.
     cure: the command that installs it.
+    worker: the script of a worker, in this folder.
   """
 
   library = 'math-verify'
   cure = 'pip install math-verify'
+  worker = 'worker.py'
 
   def __init__(
     self,
@@ -95,7 +97,7 @@ class Grader:
         clock it is cut off after four times as many, and tried once more.
       require_closed_think: as for `math_answer.extract_answer`.
       command: what starts a worker, before its two arguments; None for
-        `worker.py` under this interpreter.
+        the class's own under this interpreter.
 
     Raises:
       UserError: a number that is not positive.
@@ -107,7 +109,7 @@ class Grader:
         raise UserError(f'{name}: received {value}; must be positive')
     if command is None:
       # -P keeps this folder's modules from shadowing those of libraries.
-      worker = pathlib.Path(__file__).with_name('worker.py')
+      worker = pathlib.Path(__file__).with_name(self.worker)
       command = (sys.executable, '-P', str(worker))
     self._num_workers = num_workers
     self._timeout = timeout

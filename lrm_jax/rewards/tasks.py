@@ -11,9 +11,7 @@ processes of its own, which have given up what they do not need and end at a
 limit; see `pool.py` and `gym_worker.py`.
 """
 
-import pathlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 
 from lrm_jax.data import prompts
@@ -59,25 +57,7 @@ class TaskGrader(pool.Grader):
 
   library = 'reasoning-gym'
   cure = "pip install 'lrm_jax[gym]'"
-
-  def __init__(
-    self,
-    num_workers: int | None = None,
-    timeout: float = 5.0,
-    *,
-    require_closed_think: bool = True,
-    command: Sequence[str] | None = None,
-  ):
-    """As `pool.Grader`; the worker is `gym_worker.py`."""
-    if command is None:
-      worker = pathlib.Path(__file__).with_name('gym_worker.py')
-      command = (sys.executable, '-P', str(worker))
-    super().__init__(
-      num_workers,
-      timeout,
-      require_closed_think=require_closed_think,
-      command=command,
-    )
+  worker = 'gym_worker.py'
 
   def grade(
     self,
