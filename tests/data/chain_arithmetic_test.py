@@ -285,6 +285,57 @@ def test_again_is_geometric():
     assert _close(counts.count(k), len(counts), (1 - q) * q**k)
 
 
+LEAP = re.compile(r'(?:Wait, )?([a-l]+):(\d+)((?:[-+*]\d+)+)=(\d+)')
+
+
+def test_literal_leaps():
+  problem = make_problem(2, 'train', (3,))
+  assert problem.question == 'Start=73 a:+6 b:-5 c:-1'
+  assert _trace(problem, Style(leap=1.0)) == (
+    ' abc:73+6-5-1=73</think>\\boxed{73}'
+  )
+  problem = make_problem(0, 'train', (4,))
+  assert problem.question == 'Start=29 a:-5 b:+9 c:+7 d:-1'
+  traces = {_trace(problem, Style(leap=0.5), seed) for seed in range(60)}
+  # From left to right: 29 - 5 = 24, + 9 = 33, + 7 = 40; - 1 = 39.
+  assert ' abc:29-5+9+7=40 d:40-1=39</think>\\boxed{39}' in traces
+
+
+def test_leaps_are_geometric_and_take_every_operation_once():
+  q, strides = 0.4, []
+  for index in range(600):
+    problem = make_problem(index, 'train', (6,))
+    start, steps = parse(problem.question)
+    value, labels, operations = start, '', ''
+    for label, left, taken, found in LEAP.findall(
+      _trace(problem, Style(leap=q))
+    ):
+      assert int(left) == value
+      assert len(label) == len(re.findall('[-+*]', taken))
+      labels, operations = labels + label, operations + taken
+      value = int(found)
+      if len(labels) == len(label):  # the first: no end of the chain is near
+        strides.append(len(label))
+    assert labels == 'abcdef'
+    assert operations == ''.join(f'{sign}{n}' for sign, n in steps)
+    assert str(value) == problem.answer
+  for k in (1, 2, 3):
+    assert _close(strides.count(k), len(strides), (1 - q) * q ** (k - 1))
+
+
+def test_a_leap_may_slip_and_be_repaired():
+  slipped = 0
+  style = Style(slip=0.3, recheck_wrong=1.0, leap=1.0)
+  for index in range(200):
+    problem = make_problem(index, 'train', (4,))
+    trace = _trace(problem, style)
+    found = [line[-1] for line in LEAP.findall(trace)]
+    assert found[-1] == problem.answer == str(_boxed(trace))
+    assert problem.answer not in found[:-1]
+    slipped += len(found) > 1
+  assert _close(slipped, 200, 0.3)
+
+
 def test_each_probability_is_of_what_it_says():
   """Level 1: nothing comes after the step, so that every slip is possible."""
   style = Style(

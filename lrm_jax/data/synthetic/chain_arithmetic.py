@@ -13,6 +13,12 @@ though nothing was wrong), and starts all over with "Again:":
 
 The value carried forward is always the one written last, so a re-check that
 finds a slip repairs it. The number of re-checks is geometric.
+
+A trace that leaps writes several operations, from left to right, as one step:
+
+  ` ab:12+5-3=14 c:14*2=28</think>\boxed{28}`
+
+That is shorter and harder to get right, so there thinking helps.
 """
 
 import dataclasses
@@ -49,6 +55,7 @@ class Style:
     recheck_wrong: the same for a wrong step.
     again: a right chain is started all over; asked again after every pass.
     again_wrong: the same for a wrong chain.
+    leap: a step takes the next operation with it; asked again after every one.
   """
 
   slip: float = 0.0
@@ -56,8 +63,10 @@ class Style:
   recheck_wrong: float = 0.0
   again: float = 0.0
   again_wrong: float = 0.0
+  leap: float = 0.0
 
 
+# Without leaps.
 SHORTEST = Style()
 
 
@@ -123,9 +132,13 @@ def trace(problem: Problem, style: Style, rng: random.Random) -> str:
   start, steps = parse(problem.question)
   lines: list[str] = []
   while True:
-    value = start
-    for i, label in enumerate(LABELS[: len(steps)]):
-      value = _derive(label, value, steps[i:], style, rng, lines)
+    value, i = start, 0
+    while i < len(steps):
+      end = i + _stride(len(steps) - i, style, rng)
+      value = _derive(
+        LABELS[i:end], value, steps[i:end], steps[end:], style, rng, lines
+      )
+      i = end
     wrong = value != _apply(start, steps)
     if rng.random() >= (style.again_wrong if wrong else style.again):
       break
@@ -142,16 +155,25 @@ def parse(question: str) -> tuple[int, tuple[Step, ...]]:
   )
 
 
-def _derive(label, value, steps, style, rng, lines) -> int:
-  """Appends steps[0] and its re-checks; returns the value written last."""
-  (sign, operand), *rest = steps
-  right = OPERATIONS[sign](value, operand)
+def _stride(left: int, style: Style, rng: random.Random) -> int:
+  """Operations, of those left, that are derived at once."""
+  stride = 1
+  # No draw in a style without leaps: its traces are those of old.
+  while stride < left and style.leap and rng.random() < style.leap:
+    stride += 1
+  return stride
+
+
+def _derive(labels, value, steps, rest, style, rng, lines) -> int:
+  """Appends `steps` as one, and re-checks; returns the value written last."""
+  right = _apply(value, steps)
+  operations = ''.join(f'{sign}{operand}' for sign, operand in steps)
   prefix = ''
   while True:
     found = right
     if rng.random() < style.slip:
       found = _slip(right, rest, rng)
-    lines.append(f'{prefix}{label}:{value}{sign}{operand}={found}')
+    lines.append(f'{prefix}{labels}:{value}{operations}={found}')
     wrong = found != right
     if rng.random() >= (style.recheck_wrong if wrong else style.recheck):
       return found
