@@ -13,13 +13,18 @@ from configs import tiny_lrm
 
 def get_config():
   config = tiny_lrm.get_config()
+  stages = config.stages
   with config.unlocked():
-    config.stages.b_verbose.style = dict(
-      slip=0.02,
+    # What is derived at once has to be learnt densely too.
+    stages.a_facts.update(steps=1500)
+    stages.a_facts.style.update(leap=0.5)
+    stages.b_verbose.update(steps=2500)
+    stages.b_verbose.style = dict(
+      slip=0.01,
       recheck=0.2,
       recheck_wrong=0.7,
       again=0.1,
       again_wrong=0.5,
-      leap=0.4,  # a step takes the next operation with it
+      leap=0.5,  # a step takes the next operation with it
     )
   return config

@@ -14,7 +14,7 @@ though nothing was wrong), and starts all over with "Again:":
 The value carried forward is always the one written last, so a re-check that
 finds a slip repairs it. The number of re-checks is geometric.
 
-A trace that leaps writes several operations, from left to right, as one step:
+A trace that leaps takes two operations, from left to right, in one step:
 
   ` ab:12+5-3=14 c:14*2=28</think>\boxed{28}`
 
@@ -55,7 +55,7 @@ class Style:
     recheck_wrong: the same for a wrong step.
     again: a right chain is started all over; asked again after every pass.
     again_wrong: the same for a wrong chain.
-    leap: a step takes the next operation with it; asked again after every one.
+    leap: a step takes the next operation with it.
   """
 
   slip: float = 0.0
@@ -134,11 +134,12 @@ def trace(problem: Problem, style: Style, rng: random.Random) -> str:
   while True:
     value, i = start, 0
     while i < len(steps):
-      end = i + _stride(len(steps) - i, style, rng)
+      # No draw in a style without leaps: its traces are those of old.
+      end = i + 1 + (style.leap > 0 and rng.random() < style.leap)
       value = _derive(
         LABELS[i:end], value, steps[i:end], steps[end:], style, rng, lines
       )
-      i = end
+      i = min(end, len(steps))
     wrong = value != _apply(start, steps)
     if rng.random() >= (style.again_wrong if wrong else style.again):
       break
@@ -153,15 +154,6 @@ def parse(question: str) -> tuple[int, tuple[Step, ...]]:
   return int(start.removeprefix('Start=')), tuple(
     (text[0], int(text[1:])) for text in values
   )
-
-
-def _stride(left: int, style: Style, rng: random.Random) -> int:
-  """Operations, of those left, that are derived at once."""
-  stride = 1
-  # No draw in a style without leaps: its traces are those of old.
-  while stride < left and style.leap and rng.random() < style.leap:
-    stride += 1
-  return stride
 
 
 def _derive(labels, value, steps, rest, style, rng, lines) -> int:
