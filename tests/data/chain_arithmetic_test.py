@@ -292,18 +292,18 @@ def test_literal_leaps():
   problem = make_problem(2, 'train', (3,))
   assert problem.question == 'Start=73 a:+6 b:-5 c:-1'
   assert _trace(problem, Style(leap=1.0)) == (
-    ' abc:73+6-5-1=73</think>\\boxed{73}'
+    ' ab:73+6-5=74 c:74-1=73</think>\\boxed{73}'
   )
   problem = make_problem(0, 'train', (4,))
   assert problem.question == 'Start=29 a:-5 b:+9 c:+7 d:-1'
   traces = {_trace(problem, Style(leap=0.5), seed) for seed in range(60)}
-  # From left to right: 29 - 5 = 24, + 9 = 33, + 7 = 40; - 1 = 39.
-  assert ' abc:29-5+9+7=40 d:40-1=39</think>\\boxed{39}' in traces
+  # From left to right: 29 - 5 = 24, + 9 = 33, + 7 = 40, - 1 = 39.
+  assert ' a:29-5=24 bc:24+9+7=40 d:40-1=39</think>\\boxed{39}' in traces
 
 
-def test_leaps_are_geometric_and_take_every_operation_once():
+def test_leaps_take_every_operation_once():
   q, strides = 0.4, []
-  for index in range(600):
+  for index in range(1500):
     problem = make_problem(index, 'train', (6,))
     start, steps = parse(problem.question)
     value, labels, operations = start, '', ''
@@ -314,20 +314,20 @@ def test_leaps_are_geometric_and_take_every_operation_once():
       assert len(label) == len(re.findall('[-+*]', taken))
       labels, operations = labels + label, operations + taken
       value = int(found)
-      if len(labels) == len(label):  # the first: no end of the chain is near
+      if labels == label:  # the first: the end is not near
         strides.append(len(label))
     assert labels == 'abcdef'
     assert operations == ''.join(f'{sign}{n}' for sign, n in steps)
     assert str(value) == problem.answer
-  for k in (1, 2, 3):
-    assert _close(strides.count(k), len(strides), (1 - q) * q ** (k - 1))
+  assert set(strides) == {1, 2}
+  assert _close(strides.count(2), len(strides), q)
 
 
 def test_a_leap_may_slip_and_be_repaired():
   slipped = 0
   style = Style(slip=0.3, recheck_wrong=1.0, leap=1.0)
   for index in range(200):
-    problem = make_problem(index, 'train', (4,))
+    problem = make_problem(index, 'train', (2,))
     trace = _trace(problem, style)
     found = [line[-1] for line in LEAP.findall(trace)]
     assert found[-1] == problem.answer == str(_boxed(trace))

@@ -135,11 +135,12 @@ def trace(problem: Problem, style: Style, rng: random.Random) -> str:
     value, i = start, 0
     while i < len(steps):
       # No draw in a style without leaps: its traces are those of old.
-      end = i + 1 + (style.leap > 0 and rng.random() < style.leap)
+      stride = 1 + (style.leap > 0 and rng.random() < style.leap)
+      end = min(i + stride, len(steps))
       value = _derive(
         LABELS[i:end], value, steps[i:end], steps[end:], style, rng, lines
       )
-      i = min(end, len(steps))
+      i = end
     wrong = value != _apply(start, steps)
     if rng.random() >= (style.again_wrong if wrong else style.again):
       break
