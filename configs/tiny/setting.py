@@ -7,6 +7,14 @@ sampled, those that a method drops included, so methods compare at equal cost.
 
 from configs import quickstart
 
+# Keys for `configs/tiny_lrm_leaps.py`, whose responses have 41 tokens.
+LEAPS = {
+  'objective.budget.cap': 128,
+  'train.max_tokens': 128,
+  'train.row_length': 176,
+  'train.rows': 58,
+}
+
 
 def tiny(objective, *, room=256, rounds=1):
   """A run of `objective`.

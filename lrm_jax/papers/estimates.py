@@ -10,10 +10,12 @@ pair by pair, by subtracting their arrays, before anything is estimated.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
+from lrm_jax.errors import UserError
 from lrm_jax.evaluation.intervals import Estimate
 
 
@@ -61,6 +63,44 @@ def relative_change(new: np.ndarray, old: np.ndarray) -> Estimate:
   ratio = new.mean() / below
   found = mean((new - ratio * old) / below)
   return Estimate(ratio - 1, ratio - 1 + found.low, ratio - 1 + found.high)
+
+
+def at_length(
+  right: Sequence[np.ndarray],
+  tokens: Sequence[np.ndarray],
+  length: Sequence[float],
+) -> np.ndarray:
+  """What ways of training would get right at other mean lengths.
+
+  For each seed, the two ways whose mean tokens enclose the length, weighted so
+  that it is met: a straight line between neighbours on the accuracy-token
+  front. Methods that end at unlike lengths are compared by it.
+
+  Args:
+    right: of each way `[S, B]`, the share of right responses.
+    tokens: of each way `[S, B]`.
+    length: of each seed, mean tokens of a response.
+
+  Returns:
+    `[S, B]`.
+
+  Raises:
+    UserError: a length that no two of the ways enclose.
+  """
+  found = []
+  for seed, wanted in enumerate(length):
+    means = np.array([each[seed].mean() for each in tokens])
+    order = np.argsort(means)
+    means = means[order]
+    if not means[0] <= wanted <= means[-1]:
+      raise UserError(
+        f'at_length: seed {seed} has {wanted:.1f} tokens, not within '
+        f'{means[0]:.1f}..{means[-1]:.1f} of what it is compared with'
+      )
+    # The weight of each way: a hat function of the length.
+    weights = [np.interp(wanted, means, hat) for hat in np.eye(len(means))]
+    found.append(weights @ np.array([right[way][seed] for way in order]))
+  return np.array(found)
 
 
 def scaled(factor: float, estimate: Estimate) -> Estimate:

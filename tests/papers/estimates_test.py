@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lrm_jax.errors import UserError
 from lrm_jax.papers import estimates
 
 
@@ -61,6 +62,33 @@ def test_the_interval_covers(seed_sd, problem_sd, cell_sd):
     hits += found.low <= 0 <= found.high
   # Two standard errors below 95 %, and not so wide that it says nothing.
   assert 0.9431 <= hits / times <= 0.998
+
+
+def test_at_equal_length_by_hand():
+  # Two seeds, two problems; ways of 10, 40 and 20 mean tokens in both.
+  tokens = [np.full((2, 2), float(n)) for n in (10, 40, 20)]
+  right = [
+    np.array([[0.0, 0.2], [0.0, 0.0]]),
+    np.array([[1.0, 1.0], [0.5, 1.0]]),
+    np.array([[0.5, 0.8], [0.5, 0.4]]),
+  ]
+  # 25 is a quarter of the way from 20 to 40; 12 a fifth of that from 10 to 20.
+  found = estimates.at_length(right, tokens, [25, 12])
+  np.testing.assert_allclose(found, [[0.625, 0.85], [0.1, 0.08]])
+  np.testing.assert_allclose(
+    estimates.at_length(right, tokens, [40, 20]), [[1, 1], [0.5, 0.4]]
+  )
+
+
+@pytest.mark.parametrize('wanted', [9.9, 40.1])
+def test_at_a_length_that_nobody_has(wanted):
+  tokens = [np.full((1, 2), float(n)) for n in (10, 40)]
+  with pytest.raises(UserError) as error:
+    estimates.at_length(tokens, tokens, [wanted])
+  assert str(error.value) == (
+    f'at_length: seed 0 has {wanted} tokens, not within 10.0..40.0 of what '
+    'it is compared with'
+  )
 
 
 def test_in_another_unit():
