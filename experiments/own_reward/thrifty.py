@@ -1,6 +1,6 @@
 """A reward of one's own: thinking costs.
 
-  lrm train --config=experiments/own_reward/thrifty.py --workdir=runs/thrifty
+lrm train --config=experiments/own_reward/thrifty.py --workdir=runs/thrifty
 """
 
 from configs import objectives
@@ -18,6 +18,7 @@ tables.SHAPING['thrifty'] = thrifty
 
 
 def get_config():
+  """Thrifty, on the embedded tiny LRM."""
   return setting.tiny(
     objectives.compose(
       budget=objectives.constant(256),
