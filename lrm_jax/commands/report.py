@@ -36,6 +36,8 @@ from lrm_jax.reporting.page import Section
 from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
 
+# Responses in a page, unless it is told otherwise.
+MOST = 50_000
 # Runs that a title names.
 _MOST_NAMED = 4
 
@@ -51,7 +53,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
   )
   flags.DEFINE_integer(
     'rollouts',
-    50_000,
+    MOST,
     'Responses in the page at most, evenly over its files (steps, '
     'evaluations) and within each; all are counted in its charts.',
     lower_bound=0,
@@ -71,8 +73,23 @@ def run(flag_values: flags.FlagValues, folders: Sequence[str]) -> None:
       file in one, or an output that cannot be written. Nothing is written
       then.
   """
+  make(folders, _target(flag_values.output, folders), flag_values.rollouts)
+
+
+def make(
+  folders: Sequence[str], target: storage.Path, most: int = MOST
+) -> None:
+  """Writes the page of some folders, and prints what is in it.
+
+  Args:
+    folders: as of `run`.
+    target: FILE.html.
+    most: responses in it.
+
+  Raises:
+    UserError: as of `run`, but of its output.
+  """
   begin = time.monotonic()
-  target = _target(flag_values.output, folders)
   runs = workdirs.read_all(folders)
   found = samples.sources(runs)
   cutters = [pieces.of_run(run) for run in runs]
@@ -83,7 +100,7 @@ def run(flag_values: flags.FlagValues, folders: Sequence[str]) -> None:
   with metrics.Progress(len(found), 'report') as progress:
     gathered = samples.gather(
       found,
-      flag_values.rollouts,
+      most,
       problems,
       lambda source, problem, row: held.add(
         places[source], source, problem, row

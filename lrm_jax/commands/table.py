@@ -4,9 +4,10 @@
   experiments/NAME/results.json   what the runs left
   experiments/NAME/README.md      gets the tables, between two marks
 
-With --run, trains what is not there yet and writes results.json; without, makes
-the tables again from results.json, in a second. Needs a clone of the source,
-where `experiments/` is.
+With --run, trains what is not there yet and writes results.json, and a page of
+all the runs (RUNS/NAME/report.html, as `lrm report`); without, makes the tables
+again from results.json, in a second. Needs a clone of the source, where
+`experiments/` is.
 """
 
 import pathlib
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from lrm_jax import storage
+from lrm_jax.commands import report
 from lrm_jax.errors import UserError
 from lrm_jax.papers import jobs, making, results, tables
 from lrm_jax.papers.paper import Paper
@@ -49,7 +52,12 @@ def run(flag_values: flags.FlagValues, names: Sequence[str]) -> None:
     paper = load(folder)
     if flag_values.run:
       runs = pathlib.Path(flag_values.runs).absolute() / name
-      results.save(folder / 'results.json', making.make(paper, runs))
+      found = making.make(paper, runs)
+      results.save(folder / 'results.json', found)
+      report.make(
+        [str(runs / f'{each["name"]}_seed{each["seed"]}') for each in found],
+        storage.as_path(str(runs / 'report.html')),
+      )
     readme = folder / 'README.md'
     table = tables.render(paper, results.Results.load(folder / 'results.json'))
     text = tables.insert(readme.read_text('utf-8'), table)

@@ -14,6 +14,8 @@ def write(workdir, *, seed=0, right=(0.5, 1.0), tokens=(10, 30), ids=IDS):
   """
   (workdir / 'evaluation').mkdir(parents=True)
   config = {'seed': seed, 'model': {'path': 'tiny_lrm'}, 'train': {'steps': 2}}
+  record = {'verb': 'train', 'config': config}
+  (workdir / 'config.json').write_text(json.dumps(record))
   summary = {'config': config, 'seconds': 61.2}
   (workdir / 'summary.json').write_text(json.dumps(summary))
   steps = [{'step': s, 'sampled_tokens': 1000.0} for s in (1, 2)]
