@@ -29,6 +29,7 @@ from lrm_jax import (
   metrics,
   phases,
   policy,
+  provenance,
   records,
   resuming,
   sentinels,
@@ -283,6 +284,7 @@ def finish(
       'compile_seconds': watch.seconds,
       'logp_gap_max': max(gaps, default=None),
       'device': jax.devices()[0].device_kind,
+      'made_with': provenance.describe(),
     }
     | throughput.summarize(rows),
   )

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from lrm_jax.errors import UserError
 from lrm_jax.evaluation.intervals import Estimate
 
 
@@ -82,23 +81,19 @@ def at_length(
     length: of each seed, mean tokens of a response.
 
   Returns:
-    `[S, B]`.
-
-  Raises:
-    UserError: a length that no two of the ways enclose.
+    `[S, B]`; NaN for a seed whose length no two of the ways enclose, so that
+    a condition on it is open.
   """
   found = []
   for seed, wanted in enumerate(length):
     means = np.array([each[seed].mean() for each in tokens])
     order = np.argsort(means)
     means = means[order]
-    if not means[0] <= wanted <= means[-1]:
-      raise UserError(
-        f'at_length: seed {seed} has {wanted:.1f} tokens, not within '
-        f'{means[0]:.1f}..{means[-1]:.1f} of what it is compared with'
-      )
     # The weight of each way: a hat function of the length.
-    weights = [np.interp(wanted, means, hat) for hat in np.eye(len(means))]
+    weights = [
+      np.interp(wanted, means, hat, np.nan, np.nan)
+      for hat in np.eye(len(means))
+    ]
     found.append(weights @ np.array([right[way][seed] for way in order]))
   return np.array(found)
 

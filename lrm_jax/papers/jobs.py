@@ -7,6 +7,7 @@ on.
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import queue
@@ -15,7 +16,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from lrm_jax import clock
+from lrm_jax import clock, configuration
+from lrm_jax.errors import UserError
 
 # Of the source, where `configs/` and `experiments/` are.
 ROOT = pathlib.Path(__file__).parents[2]
@@ -44,16 +46,21 @@ class Job:
     """Its workdir, below that of all runs."""
     return f'{self.name}_seed{self.seed}'
 
+  @property
+  def overrides(self) -> list[str]:
+    """Its keys and values, as the command line has them."""
+    changes = (('seed', self.seed), *self.changes)
+    return [f'config.{key}={value}' for key, value in changes]
+
   def command(self, runs: pathlib.Path) -> list[str]:
     """That trains it."""
-    changes = (('seed', self.seed), *self.changes)
     return [
       sys.executable,
       '-m',
       'lrm_jax.main',
       self.verb,
       f'--config={self.config}',
-      *(f'--config.{key}={value}' for key, value in changes),
+      *(f'--{override}' for override in self.overrides),
       f'--workdir={runs / self.folder}',
     ]
 
@@ -70,6 +77,27 @@ def of_folder(configs: pathlib.Path, seeds: Sequence[int]) -> list[Job]:
 def is_done(job: Job, runs: pathlib.Path) -> bool:
   """Whether the run has come to its end."""
   return (runs / job.folder / 'summary.json').exists()
+
+
+def check(job: Job, runs: pathlib.Path) -> None:
+  """Whether a run that is done is the one that is asked for.
+
+  Where its model lies does not count: the folder of all runs may be moved.
+
+  Raises:
+    UserError: it was trained with other settings.
+  """
+  if not is_done(job, runs):
+    return
+  path = runs / job.folder / 'summary.json'
+  had = json.loads(path.read_text('utf-8'))['config']
+  wanted = configuration.load(job.config, job.overrides)
+  others = set(configuration.differences(had, wanted)) - {'model.path'}
+  if others:
+    raise UserError(
+      f'{path.parent}: was trained with other settings '
+      f'({", ".join(sorted(others))}); move it away to train it anew'
+    )
 
 
 def train(jobs: Sequence[Job], runs: pathlib.Path) -> None:

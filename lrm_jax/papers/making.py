@@ -48,18 +48,22 @@ def make(paper: Paper, runs: pathlib.Path) -> list[results.Record]:
   """Trains what is not there yet; what all runs leave.
 
   Raises:
-    UserError: a run failed; its own words are in the message.
+    UserError: a run that is there has other settings than the table, or one
+      failed; its own words are in the message.
   """
   everything = stages(paper, runs)
   for stage in everything:
+    for job in stage:
+      jobs.check(job, runs)
     jobs.train(stage, runs)
     for job in stage:
       failed = runs / f'{job.folder}.failed'
       if not jobs.is_done(job, runs):
         words = failed.read_text() if failed.exists() else 'it was stopped'
         raise UserError(f'{runs / job.folder}: {words}')
+  starts = {run.name: run.start for run in paper.runs}
   return [
-    results.record(runs / job.folder, job.name, jobs.ROOT)
+    results.record(runs / job.folder, job.name, starts[job.name])
     for stage in everything
     for job in stage
     if job.verb == 'train'

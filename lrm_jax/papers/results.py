@@ -6,12 +6,8 @@ each problem, so intervals can be made again without the runs.
 
 import collections
 import hashlib
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,23 +18,23 @@ from lrm_jax.errors import UserError
 from lrm_jax.evaluation import stored
 from lrm_jax.evaluation.stored import Evaluation
 
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 # Digits of the means of single problems; of 8 samples they are exact.
 _DIGITS = 4
 
 Record = dict[str, Any]
 
 
-def record(workdir: pathlib.Path, name: str, source: pathlib.Path) -> Record:
+def record(workdir: pathlib.Path, name: str, start: str) -> Record:
   """What a finished run leaves.
 
   Args:
     workdir: of `lrm train`.
     name: of the way of training.
-    source: root of the source, for its commit.
+    start: name of the model that it started from.
 
   Returns:
-    Plain JSON: name, seed, config_sha256, commit, versions, machine, steps,
+    Plain JSON: name, seed, start, config_sha256, commit, versions and machine
+    (of the process that ended the run), steps,
     sampled_tokens, seconds, problems (ids), and by their names the evaluations:
     step, accuracy, response_tokens, truncated, and per problem right and
     tokens.
@@ -56,10 +52,9 @@ def record(workdir: pathlib.Path, name: str, source: pathlib.Path) -> Record:
   return {
     'name': name,
     'seed': config['seed'],
+    'start': start,
     'config_sha256': config_hash(config),
-    'commit': _commit(source),
-    'versions': {p: importlib.metadata.version(p) for p in _PACKAGES},
-    'machine': f'{platform.machine()}, {os.cpu_count()} processors',
+    **summary['made_with'],
     'steps': len(metrics),
     'sampled_tokens': int(sum(row['sampled_tokens'] for row in metrics)),
     'seconds': round(summary['seconds']),
@@ -158,15 +153,3 @@ def _evaluation(summary: Mapping[str, Any], found: Evaluation) -> Record:
     'right': mean(found.correct),
     'tokens': mean(found.length),
   }
-
-
-def _commit(source: pathlib.Path) -> str:
-  """The commit of the source, with a + if something differs from it."""
-  run = lambda *words: subprocess.run(
-    ['git', '-C', str(source), *words], capture_output=True, text=True
-  )
-  found = run('rev-parse', '--short=12', 'HEAD')
-  if found.returncode:
-    return 'unknown'
-  is_changed = run('status', '--porcelain', '--untracked-files=no').stdout
-  return found.stdout.strip() + ('+' if is_changed.strip() else '')

@@ -4,6 +4,7 @@ They stand in `experiments/NAME/README.md` between two marks, and are written
 there by `lrm table NAME`.
 """
 
+import math
 import statistics
 
 from lrm_jax.errors import UserError
@@ -90,7 +91,9 @@ def condition_text(condition: Condition, estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-  """A value and the ends of its interval."""
+  """A value and the ends of its interval; none of NaN."""
+  if math.isnan(estimate.value):
+    return 'none'
   return f'{estimate.value:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]'
 
 

@@ -2,8 +2,9 @@
 
 from absl import flags
 
+from lrm_jax import configuration
 from lrm_jax.commands import table
-from lrm_jax.papers import estimates, tables
+from lrm_jax.papers import estimates, jobs, tables
 from lrm_jax.papers.paper import Claim, Condition, Paper, Run
 from tests.papers import made_up
 
@@ -35,7 +36,11 @@ def test_finished_runs_become_tables_and_a_page(tmp_path, monkeypatch, capsys):
   readme = folder / 'README.md'
   readme.write_text(f'# DLER\n{tables.BEGIN}\n{tables.END}\n')
   for seed in (0, 1):
-    made_up.write(runs / 'dler' / f'dler_seed{seed}', seed=seed)
+    config = configuration.load(
+      jobs.ROOT / 'configs' / 'quickstart.py', [f'config.seed={seed}']
+    )
+    workdir = runs / 'dler' / f'dler_seed{seed}'
+    made_up.write(workdir, seed=seed, config=config.to_dict())
   _call('--run', f'--runs={runs}')
   first = readme.read_text()
   assert '| Few tokens. | fewer | tokens: +20.0 [' in first

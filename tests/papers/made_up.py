@@ -4,19 +4,31 @@ import json
 
 from lrm_jax import jsonl
 
+MADE_WITH = {
+  'commit': 'c0ffee000000',
+  'versions': {'jax': '1.2', 'flax': '3.4'},
+  'machine': 'an abacus',
+}
 IDS = ('chain-heldout-2-000000', 'chain-heldout-7-000001')
 
 
-def write(workdir, *, seed=0, right=(0.5, 1.0), tokens=(10, 30), ids=IDS):
+def write(
+  workdir, *, seed=0, right=(0.5, 1.0), tokens=(10, 30), ids=IDS, config=None
+):
   """A workdir of `lrm train` with two problems, two samples each.
 
   Before, every answer is wrong and 100 tokens long; after, as given.
   """
   (workdir / 'evaluation').mkdir(parents=True)
-  config = {'seed': seed, 'model': {'path': 'tiny_lrm'}, 'train': {'steps': 2}}
+  if config is None:
+    config = {
+      'seed': seed,
+      'model': {'path': 'tiny_lrm'},
+      'train': {'steps': 2},
+    }
   record = {'verb': 'train', 'config': config}
   (workdir / 'config.json').write_text(json.dumps(record))
-  summary = {'config': config, 'seconds': 61.2}
+  summary = {'config': config, 'seconds': 61.2, 'made_with': MADE_WITH}
   (workdir / 'summary.json').write_text(json.dumps(summary))
   steps = [{'step': s, 'sampled_tokens': 1000.0} for s in (1, 2)]
   jsonl.write_rows(workdir / 'metrics.jsonl', steps)

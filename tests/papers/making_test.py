@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from lrm_jax import configuration
 from lrm_jax.errors import UserError
 from lrm_jax.papers import jobs, making
 from lrm_jax.papers.paper import Paper, Run
@@ -66,9 +67,28 @@ def test_a_start_without_the_seed_is_refused():
 def test_what_is_done_is_not_made_again(tmp_path):
   paper = Paper('p', (Run('dler', CONFIG, seeds=(0, 1)),), ())
   for seed in (0, 1):
-    made_up.write(tmp_path / f'dler_seed{seed}', seed=seed)
+    _finish(tmp_path, seed)
   found = making.make(paper, tmp_path)
   assert [(r['name'], r['seed']) for r in found] == [('dler', 0), ('dler', 1)]
+
+
+def test_what_is_done_otherwise_is_refused(tmp_path):
+  for key, value in {'train.steps': 2, 'eval.problems': 7}.items():
+    _finish(tmp_path / key, 0)
+    paper = Paper('p', (Run('dler', CONFIG, changes={key: value}),), ())
+    with pytest.raises(UserError) as error:
+      making.make(paper, tmp_path / key)
+    assert str(error.value) == (
+      f'{tmp_path / key / "dler_seed0"}: was trained with other settings '
+      f'({key}); move it away to train it anew'
+    )
+
+
+def _finish(runs, seed):
+  """A finished run of CONFIG, which began from a model elsewhere."""
+  overrides = [f'config.seed={seed}', 'config.model.path=elsewhere']
+  config = configuration.load(jobs.ROOT / CONFIG, overrides).to_dict()
+  made_up.write(runs / f'dler_seed{seed}', seed=seed, config=config)
 
 
 def test_the_words_of_a_run_that_failed(tmp_path):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from lrm_jax.errors import UserError
-from lrm_jax.papers import jobs, results
+from lrm_jax.papers import results
 from tests.papers import made_up
 
 
 def make(folder, name, seed=0, **more):
   workdir = folder / f'{name}_seed{seed}'
   made_up.write(workdir, seed=seed, **more)
-  return results.record(workdir, name, jobs.ROOT)
+  return results.record(workdir, name, 'tiny_lrm')
 
 
 def test_a_record(tmp_path):
@@ -20,7 +20,11 @@ def test_a_record(tmp_path):
   assert found['problems'] == list(made_up.IDS)
   assert found['steps'] == 2 and found['sampled_tokens'] == 2000
   assert found['seconds'] == 61
-  assert set(found['versions']) >= {'jax', 'flax'}
+  assert found['start'] == 'tiny_lrm'
+  # Of the run, not of who collects it.
+  assert found['commit'] == 'c0ffee000000'
+  assert found['versions'] == {'jax': '1.2', 'flax': '3.4'}
+  assert found['machine'] == 'an abacus'
   after = found['evaluations']['after']
   assert after['right'] == [0.5, 1.0] and after['tokens'] == [10.0, 30.0]
   assert after['step'] == 2 and after['accuracy'] == 0.75
@@ -67,4 +71,4 @@ def test_one_run_has_one_set_of_problems(tmp_path):
     path = tmp_path / 'run' / 'evaluation' / name
     path.write_bytes((tmp_path / 'other' / 'evaluation' / name).read_bytes())
   with pytest.raises(UserError, match='other problems than the evaluations be'):
-    results.record(tmp_path / 'run', 'dler', jobs.ROOT)
+    results.record(tmp_path / 'run', 'dler', 'tiny_lrm')

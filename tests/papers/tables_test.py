@@ -6,6 +6,7 @@ import pytest
 
 from lrm_jax.commands import table
 from lrm_jax.errors import UserError
+from lrm_jax.evaluation.intervals import Estimate
 from lrm_jax.papers import estimates, jobs, results, tables
 from lrm_jax.papers.paper import Claim, Condition, Paper, Run
 from tests.papers import made_up
@@ -42,7 +43,7 @@ def made_up_results(tmp_path):
   for seed in (0, 1):
     workdir = tmp_path / f'dler_seed{seed}'
     made_up.write(workdir, seed=seed, right=(1.0, 1.0), tokens=(10, 10))
-    records.append(results.record(workdir, 'dler', jobs.ROOT))
+    records.append(results.record(workdir, 'dler', 'tiny_lrm'))
   results.save(tmp_path / 'results.json', records)
   return results.Results.load(tmp_path / 'results.json')
 
@@ -58,7 +59,14 @@ def test_a_row_and_a_claim(tmp_path):
     '+100.0 [+100.0, +100.0], above 50: yes<br>'
     'tokens: +10.0 [+10.0, +10.0], below 20: yes | **reproduced** |'
   ) in text
-  assert 'Made by commit ' in text and ' jax ' in text
+  assert (
+    'Made by commit c0ffee000000 with jax 1.2 flax 3.4 on an abacus.'
+  ) in text
+
+
+def test_nothing_is_printed_of_nothing():
+  nan = float('nan')
+  assert tables.interval(Estimate(nan, nan, nan)) == 'none'
 
 
 def test_between_the_marks():
