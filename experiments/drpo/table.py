@@ -25,8 +25,8 @@ def get_paper():
     runs=tuple(runs),
     claims=(
       Claim(
-        'At equal length DRPO loses under a third of the accuracy that the '
-        'best group-normalised length penalty loses',
+        'At equal length DRPO loses under a third of the accuracy that RLOO '
+        'with a length penalty loses',
         'GSM8K: -1.1 points at -77 % tokens, the best baseline -4.3 at -68 % '
         '(1.5B)',
         (
@@ -38,7 +38,7 @@ def get_paper():
             is_premise=True,
           ),
           Condition(
-            'what DRPO loses against DisCO, less a third of that, points',
+            'what DRPO loses against RLOO, less a third of that, points',
             lambda r: estimates.mean(
               100 * (_lost_by_drpo(r) - _lost_by_penalty(r) / 3)
             ),
@@ -78,4 +78,4 @@ def _lost_by_penalty(results):
 
 
 def _lost_by_drpo(results):
-  return results.right('disco') - results.right('drpo')
+  return results.right('rloo') - results.right('drpo')

@@ -7,7 +7,6 @@ on.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import queue
@@ -16,7 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from lrm_jax import clock, configuration
+from lrm_jax import clock, configuration, workdir
 from lrm_jax.errors import UserError
 
 # Of the source, where `configs/` and `experiments/` are.
@@ -89,13 +88,13 @@ def check(job: Job, runs: pathlib.Path) -> None:
   """
   if not is_done(job, runs):
     return
-  path = runs / job.folder / 'summary.json'
-  had = json.loads(path.read_text('utf-8'))['config']
+  folder = runs / job.folder
+  had = workdir.read_record(folder / 'config.json')['config']
   wanted = configuration.load(job.config, job.overrides)
   others = set(configuration.differences(had, wanted)) - {'model.path'}
   if others:
     raise UserError(
-      f'{path.parent}: was trained with other settings '
+      f'{folder}: was trained with other settings '
       f'({", ".join(sorted(others))}); move it away to train it anew'
     )
 
