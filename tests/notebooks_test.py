@@ -35,6 +35,14 @@ def test_clean_and_thin(path):
   assert notebook.cells[0].source.startswith('# ')
   # What is more than a call belongs into the package.
   assert sum(len(cell.source.split('\n')) for cell in code) < 100
+  # What a command is given in quotes could end them: shlex.quote it instead.
+  commands = [
+    line
+    for cell in code
+    for line in cell.source.split('\n')
+    if line.lstrip().startswith('!')
+  ]
+  assert not [line for line in commands if "'{" in line or '"{' in line]
   # In Colab it installs itself, and all in the same way.
   first = next(cell.source for cell in code)
   assert "find_spec('lrm_jax') is None" in first and 'REPOSITORY' in first
