@@ -3,7 +3,11 @@
 from lrm_jax.papers import estimates
 from lrm_jax.papers.paper import Claim, Condition, Paper, Run
 
-_SIZES = {'': 'tiny_lrm', '_small': 'tiny_lrm_small'}
+_SIZES = {
+  '': 'tiny_lrm',
+  '_small': 'tiny_lrm_small',
+  '_large': 'tiny_lrm_large',
+}
 _HUNDRED = {'train.steps': 100, 'train.token_budget': 0}
 _FIFTY = {'train.steps': 50, 'train.token_budget': 0}
 
@@ -40,12 +44,17 @@ def _claim(suffix, size):
 
 
 def get_paper():
-  """DLER from two sizes; DA-DLER, and DLER itself, go on from the default."""
+  """DLER from three sizes; DA-DLER, and DLER itself, go on from the default."""
   runs = [
     Run(f'dler{suffix}', 'configs/tiny/dler.py', start, _HUNDRED)
     for suffix, start in _SIZES.items()
   ]
   runs += [
+    Run(
+      'dler_tight',
+      'configs/tiny/dler.py',
+      changes=_HUNDRED | {'objective.budget.cap': 64},
+    ),
     Run('dler_on', 'configs/tiny/dler.py', 'dler', _FIFTY),
     Run('da_dler_on', 'configs/tiny/da_dler.py', 'dler', _FIFTY),
   ]
@@ -54,7 +63,9 @@ def get_paper():
     runs=tuple(runs),
     claims=(
       _claim('', '0.4 M parameters'),
+      _claim('_tight', '0.4 M parameters, a cap of 64'),
       _claim('_small', '0.1 M parameters'),
+      _claim('_large', '1.6 M parameters'),
       Claim(
         'DA-DLER, 50 steps on, is shorter still on easy problems than DLER, '
         '50 steps on',
@@ -82,7 +93,9 @@ def get_paper():
       ),
     ),
     models={
-      'tiny_lrm_small': 'configs/tiny_lrm_small.py',
+      model: f'configs/{model}.py'
+      for model in _SIZES.values()
+      if model != 'tiny_lrm'
     },
     evaluation={'train.rollouts_every': 0},
   )

@@ -23,12 +23,6 @@ def get_paper():
     runs=(
       Run(_LAMBDA, 'configs/tiny/grpo_lambda.py', _START, hundred),
       Run(_FIXED, 'configs/tiny/controls/group_length.py', _START, hundred),
-      Run(
-        'no_penalty',
-        'configs/tiny/grpo_lambda.py',
-        _START,
-        hundred | {'objective.shaping.group_lambda.fraction': 0.0},
-      ),
     ),
     claims=(
       Claim(
