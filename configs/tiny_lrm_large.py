@@ -3,7 +3,7 @@
   lrm sft --config=configs/tiny_lrm_large.py --workdir=runs/tiny_lrm_large
 
 Twice the width and four times the parameters of `configs/tiny_lrm.py`, on the
-same stages. Two CPU cores, about 40 minutes.
+same stages. Two CPU cores, about 20 minutes.
 """
 
 from configs import tiny_lrm
