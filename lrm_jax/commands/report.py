@@ -22,6 +22,8 @@ from lrm_jax.commands import output
 from lrm_jax.errors import UserError
 from lrm_jax.reporting import (
   courses,
+  fronts,
+  grouping,
   page,
   paired,
   pieces,
@@ -32,6 +34,7 @@ from lrm_jax.reporting import (
   workdirs,
 )
 from lrm_jax.reporting.figures import Figures
+from lrm_jax.reporting.grouping import Group
 from lrm_jax.reporting.page import Section
 from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
@@ -91,6 +94,7 @@ def make(
   """
   begin = time.monotonic()
   runs = workdirs.read_all(folders)
+  groups = grouping.of_runs(runs)
   found = samples.sources(runs)
   cutters = [pieces.of_run(run) for run in runs]
   held = store.Store([cutter for cutter, _ in cutters])
@@ -110,13 +114,12 @@ def make(
       tallies.append(tally)
       counts['responses'] += len(tally.length)
       progress.update(number, counts)
-  blobs = _blobs(runs, found, held, problems, cutters)
   text = page.render(
     _title(runs),
     _subtitle(runs, tallies),
     _notes(runs, tallies, held, cutters),
-    _sections(runs, tallies),
-    blobs,
+    _sections(runs, tallies, groups),
+    _blobs(runs, found, held, problems, cutters),
   )
   content = text.encode('utf-8')
   storage.make_folder(target.parent)
@@ -126,7 +129,7 @@ def make(
     'verb': 'report',
     'folders': list(folders),
     'output': str(target),
-    'runs': [_described(run) for run in runs],
+    'runs': _described(runs, groups),
     'responses': int(counts['responses']),
     'responses_shown': held.count,
     'problems': len(problems.rows),
@@ -155,8 +158,11 @@ def _target(name: str | None, folders: Sequence[str]) -> storage.Path:
   return output.output_file(name)
 
 
-def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
+def _sections(
+  runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
+) -> list[Section]:
   figures = Figures()
+  note = grouping.note(runs, groups)
   is_one = len(runs) == 1
   summary = []
   if is_one:
@@ -164,9 +170,8 @@ def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
     if found is not None:
       summary = [sections.tiles(runs[0]), found]
   if not summary and any(run.evaluations for run in runs):
-    summary = [sections.overview(runs, tallies)]
-  pairs = paired.compare(runs)
-  front = sections.front(figures, runs, tallies)
+    summary = [sections.overview(runs, tallies, groups), *note]
+  which = 'first' if len(groups) < 2 else 'first of its group'
   interval = (
     '± is half of a 95 % interval, clustered by problem; changes are paired '
     'by problem where the responses are stored.'
@@ -176,18 +181,20 @@ def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
     Section(
       'comparison',
       'Paired comparison',
-      'The newest evaluation of each run against that of the first, on the '
-      'problems that both have.',
-      sections.pairs(pairs),
+      f'The newest evaluation of each run against that of the {which}, on '
+      'the problems that both have.',
+      sections.pairs(paired.compare(runs, groups)),
     ),
     Section(
       'front',
       'Accuracy–token front',
       '',
-      [],
-      [] if front is None else [front],
+      note,
+      fronts.of_groups(figures, runs, tallies, groups),
     ),
-    Section('curves', 'Learning', '', [], courses.learned(figures, runs)),
+    Section(
+      'curves', 'Learning', '', [], courses.learned(figures, runs, groups)
+    ),
     Section(
       'lengths',
       'Lengths by verdict',
@@ -281,22 +288,29 @@ def _subtitle(runs: Sequence[Run], tallies: Sequence[Tally]) -> str:
   return ' · '.join(parts)
 
 
-def _described(run: Run) -> dict[str, Any]:
-  """A run in summary.json."""
-  last = run.last
-  return {
-    'name': run.name,
-    'folder': str(run.folder),
-    'verb': run.verb,
-    'steps': len(run.metrics),
-    'is_finished': run.is_finished,
-    'evaluation': None if last is None else dict(last.numbers),
-  }
+def _described(
+  runs: Sequence[Run], groups: Sequence[Group]
+) -> list[dict[str, Any]]:
+  """Runs in report.json; `group` is null where there is only one."""
+  return [
+    {
+      'name': run.name,
+      'folder': str(run.folder),
+      'verb': run.verb,
+      'steps': len(run.metrics),
+      'is_finished': run.is_finished,
+      'group': grouping.number_of(place, groups),
+      'evaluation': None if run.last is None else dict(run.last.numbers),
+    }
+    for place, run in enumerate(runs)
+  ]
 
 
 def _printed(runs: Sequence[Run], summary: Mapping[str, Any]) -> str:
   rows = []
-  for run in runs:
+  # Runs of different groups are not comparable.
+  has_groups = any(run['group'] is not None for run in summary['runs'])
+  for run, described in zip(runs, summary['runs'], strict=True):
     last = run.last
     numbers = ('-', '-')
     if last is not None:
@@ -304,8 +318,11 @@ def _printed(runs: Sequence[Run], summary: Mapping[str, Any]) -> str:
         f'{last.numbers["accuracy"]:.1%}',
         f'{last.numbers["response_tokens"]:.1f}',
       )
-    rows.append((run.name, str(len(run.metrics)), *numbers))
-  header = ('run', 'steps', 'accuracy', 'response tokens')
+    group = described['group']
+    own = ('-' if group is None else str(group),) if has_groups else ()
+    rows.append((run.name, *own, str(len(run.metrics)), *numbers))
+  header = ('run', *(('group',) if has_groups else ()), 'steps', 'accuracy')
+  header = (*header, 'response tokens')
   shown, all_of = summary['responses_shown'], summary['responses']
   size = summary['bytes'] / 1e6
   return (
