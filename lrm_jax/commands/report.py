@@ -118,7 +118,7 @@ def make(
     _title(runs),
     _subtitle(runs, tallies),
     _notes(runs, tallies, held, cutters),
-    _sections(runs, tallies, groups),
+    sections_of(runs, tallies, groups),
     _blobs(runs, found, held, problems, cutters),
   )
   content = text.encode('utf-8')
@@ -158,9 +158,16 @@ def _target(name: str | None, folders: Sequence[str]) -> storage.Path:
   return output.output_file(name)
 
 
-def _sections(
+def sections_of(
   runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
 ) -> list[Section]:
+  """All parts of a page but its rollouts; some may have nothing in them.
+
+  Args:
+    runs: of the page.
+    tallies: of all their sources.
+    groups: of these runs.
+  """
   figures = Figures()
   note = grouping.note(runs, groups)
   is_one = len(runs) == 1
@@ -255,6 +262,8 @@ def _notes(
       'No rollouts: none were stored. lrm train stores them with '
       'train.rollouts_every, lrm eval always.'
     )
+  else:
+    found += _unstored(runs, tallies)
   for run, (_, reason) in zip(runs, cutters, strict=True):
     if texts and reason:
       found.append(f'Tokens of {run.name} are not shaded: {reason}')
@@ -263,6 +272,31 @@ def _notes(
       f'{held.unspelled:,} responses are not shaded: their tokens do not '
       'spell their text.'
     )
+  return found
+
+
+def _unstored(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[str]:
+  """What was sampled and is in no file with its text.
+
+  Nothing tells how many responses a step without rollouts had.
+  """
+  found = []
+  evaluated = [t for t in tallies if t.source.kind != 'training']
+  texts = sum(tally.texts for tally in evaluated)
+  responses = sum(len(tally.length) for tally in evaluated)
+  if texts < responses:
+    found.append(
+      f'{texts:,} of {responses:,} responses of evaluations were stored with '
+      'their text (eval.responses).'
+    )
+  for run in runs:
+    stored = {step for step, _ in run.rollouts}
+    steps = {row['step'] for row in run.metrics} | stored
+    if run.verb == 'train' and len(stored) < len(steps):
+      found.append(
+        f'{run.name}: responses of {len(stored):,} of {len(steps):,} steps '
+        'were stored (train.rollouts_every).'
+      )
   return found
 
 

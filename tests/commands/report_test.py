@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lrm_jax import jsonl, main, storage
+from lrm_jax.evaluation import stored
 from tests import tiny
 from tests.reporting import folders
 from tests.reporting.markup_test import ATTACKS, read
@@ -149,6 +150,32 @@ def test_some_rollouts_of_many(tmp_path, capsys):
   assert run(capsys, folder, '--rollouts=0')[0] == 0
   text, shown = page(folder / 'report.html')
   assert '0 of 24 responses are in this page' in shown and 'blob-' not in text
+
+
+def test_what_was_never_stored_with_its_text(tmp_path, capsys):
+  folder = folders.write_run(tmp_path / 'run', steps=4, rows=True)
+  path = folder / 'evaluation' / 'after.jsonl.gz'
+  keys = [*stored.FIELDS, 'answer', 'question']
+  rows = [
+    {key: row[key] for key in keys} if row['sample'] else row
+    for row in folders.evaluation_rows()
+  ]
+  jsonl.write_rows(path, rows)
+  for step in (1, 3):
+    (folder / 'rollouts' / f'step_{step:06d}.jsonl.gz').unlink()
+  assert run(capsys, folder)[0] == 0
+  shown = page(folder / 'report.html')[1]
+  # Of two evaluations of 3 problems with 2 samples, one keeps the first ones.
+  assert (
+    '9 of 12 responses of evaluations were stored with their text '
+    '(eval.responses).'
+  ) in shown
+  said = 'run: responses of 2 of 4 steps were stored (train.rollouts_every).'
+  assert said in shown
+  # Where all are stored, nothing is said.
+  whole = folders.write_run(tmp_path / 'whole', rows=True)
+  assert run(capsys, whole)[0] == 0
+  assert 'were stored' not in page(whole / 'report.html')[1]
 
 
 def test_without_a_tokenizer(tmp_path, capsys):
