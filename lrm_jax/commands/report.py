@@ -35,6 +35,7 @@ from lrm_jax.reporting import (
 )
 from lrm_jax.reporting.figures import Figures
 from lrm_jax.reporting.grouping import Group
+from lrm_jax.reporting.markup import Markup
 from lrm_jax.reporting.page import Section
 from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
@@ -170,21 +171,13 @@ def sections_of(
   """
   figures = Figures()
   note = grouping.note(runs, groups)
-  is_one = len(runs) == 1
-  summary = []
-  if is_one:
-    found = sections.before_after(runs[0], 0, tallies)
-    if found is not None:
-      summary = [sections.tiles(runs[0]), found]
-  if not summary and any(run.evaluations for run in runs):
-    summary = [sections.overview(runs, tallies, groups), *note]
   which = 'first' if len(groups) < 2 else 'first of its group'
   interval = (
     '± is half of a 95 % interval, clustered by problem; changes are paired '
     'by problem where the responses are stored.'
   )
   return [
-    Section('summary', 'Summary', interval, summary),
+    Section('summary', 'Summary', interval, _summary(runs, tallies, groups)),
     Section(
       'comparison',
       'Paired comparison',
@@ -218,6 +211,20 @@ def sections_of(
     ),
     Section('time', 'Time', '', [], courses.phases(figures, runs)),
   ]
+
+
+def _summary(
+  runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
+) -> list[Markup]:
+  """Before and after of one run, or the newest evaluations of several."""
+  if len(runs) == 1:
+    found = sections.before_after(runs[0], 0, tallies)
+    if found is not None:
+      return [sections.tiles(runs[0]), found]
+  if not groups:
+    return []
+  table = sections.overview(runs, tallies, groups)
+  return [table, *grouping.note(runs, groups)]
 
 
 def _blobs(

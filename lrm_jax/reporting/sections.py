@@ -109,7 +109,7 @@ def before_after(
 
 def overview(
   runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
-) -> Markup | None:
+) -> Markup:
   """One row a run: its newest evaluation, and what changed since `before`.
 
   Args:
