@@ -182,7 +182,8 @@ def sections_of(
       'comparison',
       'Paired comparison',
       f'The newest evaluation of each run against that of the {which}, on '
-      'the problems that both have.',
+      'the problems that both have. AES is headed by its weights: of fewer '
+      'tokens, of more accuracy and of less.',
       sections.pairs(paired.compare(runs, groups)),
     ),
     Section(

@@ -188,10 +188,9 @@ def pairs(found: Sequence[paired.Pair]) -> list[Markup]:
     *('', *(('group',) if has_groups else ()), 'problems', 'accuracy', 'p'),
     *('response tokens', 'p', *(f'AES {name}' for name in weights)),
   )
-  family = ' over the pairs of a group' if has_groups else ''
+  family = ' within a group' if has_groups else ''
   caption = (
-    f'Paired by problem, with 95 % intervals; p adjusted by Holm{family}; AES '
-    'with its weights of fewer tokens, of more and of less accuracy'
+    f'Paired by problem, with 95 % intervals; p adjusted by Holm{family}'
   )
   made = [table(caption, header, rows)] if rows else []
   return made + _refused(found)

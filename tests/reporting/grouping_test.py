@@ -148,7 +148,7 @@ def test_two_models_on_two_benchmarks(tmp_path, capsys):
   # The second of math is shorter and worse: a trade-off, and the only one.
   joined = {title: len(of_class(x, 'front')) for title, x in fronts.items()}
   assert list(joined.values()) == [0, 1]
-  assert 'p adjusted by Holm over the pairs of a group' in shown
+  assert 'p adjusted by Holm within a group' in shown
   assert 'b/gsm8k against a/gsm8k13−50.0 points' in shown
   assert 'b/math against a/math23−50.0 points' in shown
   groups = [
