@@ -22,6 +22,8 @@ from lrm_jax.commands import output
 from lrm_jax.errors import UserError
 from lrm_jax.reporting import (
   courses,
+  fronts,
+  grouping,
   page,
   paired,
   pieces,
@@ -32,6 +34,8 @@ from lrm_jax.reporting import (
   workdirs,
 )
 from lrm_jax.reporting.figures import Figures
+from lrm_jax.reporting.grouping import Group
+from lrm_jax.reporting.markup import Markup
 from lrm_jax.reporting.page import Section
 from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
@@ -91,6 +95,7 @@ def make(
   """
   begin = time.monotonic()
   runs = workdirs.read_all(folders)
+  groups = grouping.of_runs(runs)
   found = samples.sources(runs)
   cutters = [pieces.of_run(run) for run in runs]
   held = store.Store([cutter for cutter, _ in cutters])
@@ -110,13 +115,12 @@ def make(
       tallies.append(tally)
       counts['responses'] += len(tally.length)
       progress.update(number, counts)
-  blobs = _blobs(runs, found, held, problems, cutters)
   text = page.render(
     _title(runs),
     _subtitle(runs, tallies),
     _notes(runs, tallies, held, cutters),
-    _sections(runs, tallies),
-    blobs,
+    sections_of(runs, tallies, groups),
+    _blobs(runs, found, held, problems, cutters),
   )
   content = text.encode('utf-8')
   storage.make_folder(target.parent)
@@ -126,7 +130,7 @@ def make(
     'verb': 'report',
     'folders': list(folders),
     'output': str(target),
-    'runs': [_described(run) for run in runs],
+    'runs': _described(runs, groups),
     'responses': int(counts['responses']),
     'responses_shown': held.count,
     'problems': len(problems.rows),
@@ -155,39 +159,43 @@ def _target(name: str | None, folders: Sequence[str]) -> storage.Path:
   return output.output_file(name)
 
 
-def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
+def sections_of(
+  runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
+) -> list[Section]:
+  """All parts of a page but its rollouts; some may have nothing in them.
+
+  Args:
+    runs: of the page.
+    tallies: of all their sources.
+    groups: of these runs.
+  """
   figures = Figures()
-  is_one = len(runs) == 1
-  summary = []
-  if is_one:
-    found = sections.before_after(runs[0], 0, tallies)
-    if found is not None:
-      summary = [sections.tiles(runs[0]), found]
-  if not summary and any(run.evaluations for run in runs):
-    summary = [sections.overview(runs, tallies)]
-  pairs = paired.compare(runs)
-  front = sections.front(figures, runs, tallies)
+  note = grouping.note(runs, groups)
+  which = 'first' if len(groups) < 2 else 'first of its group'
   interval = (
     '± is half of a 95 % interval, clustered by problem; changes are paired '
     'by problem where the responses are stored.'
   )
   return [
-    Section('summary', 'Summary', interval, summary),
+    Section('summary', 'Summary', interval, _summary(runs, tallies, groups)),
     Section(
       'comparison',
       'Paired comparison',
-      'The newest evaluation of each run against that of the first, on the '
-      'problems that both have.',
-      sections.pairs(pairs),
+      f'The newest evaluation of each run against that of the {which}, on '
+      'the problems that both have. AES is headed by its weights: of fewer '
+      'tokens, of more accuracy and of less.',
+      sections.pairs(paired.compare(runs, groups)),
     ),
     Section(
       'front',
       'Accuracy–token front',
       '',
-      [],
-      [] if front is None else [front],
+      note,
+      fronts.of_groups(figures, runs, tallies, groups),
     ),
-    Section('curves', 'Learning', '', [], courses.learned(figures, runs)),
+    Section(
+      'curves', 'Learning', '', [], courses.learned(figures, runs, groups)
+    ),
     Section(
       'lengths',
       'Lengths by verdict',
@@ -204,6 +212,20 @@ def _sections(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[Section]:
     ),
     Section('time', 'Time', '', [], courses.phases(figures, runs)),
   ]
+
+
+def _summary(
+  runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
+) -> list[Markup]:
+  """Before and after of one run, or the newest evaluations of several."""
+  if len(runs) == 1:
+    found = sections.before_after(runs[0], 0, tallies)
+    if found is not None:
+      return [sections.tiles(runs[0]), found]
+  if not groups:
+    return []
+  table = sections.overview(runs, tallies, groups)
+  return [table, *grouping.note(runs, groups)]
 
 
 def _blobs(
@@ -248,6 +270,8 @@ def _notes(
       'No rollouts: none were stored. lrm train stores them with '
       'train.rollouts_every, lrm eval always.'
     )
+  else:
+    found += _unstored(runs, tallies)
   for run, (_, reason) in zip(runs, cutters, strict=True):
     if texts and reason:
       found.append(f'Tokens of {run.name} are not shaded: {reason}')
@@ -256,6 +280,31 @@ def _notes(
       f'{held.unspelled:,} responses are not shaded: their tokens do not '
       'spell their text.'
     )
+  return found
+
+
+def _unstored(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[str]:
+  """What was sampled and is in no file with its text.
+
+  Nothing tells how many responses a step without rollouts had.
+  """
+  found = []
+  evaluated = [t for t in tallies if t.source.kind != 'training']
+  texts = sum(tally.texts for tally in evaluated)
+  responses = sum(len(tally.length) for tally in evaluated)
+  if texts < responses:
+    found.append(
+      f'{texts:,} of {responses:,} responses of evaluations were stored with '
+      'their text (eval.responses).'
+    )
+  for run in runs:
+    stored = {step for step, _ in run.rollouts}
+    steps = {row['step'] for row in run.metrics} | stored
+    if run.verb == 'train' and len(stored) < len(steps):
+      found.append(
+        f'{run.name}: responses of {len(stored):,} of {len(steps):,} steps '
+        'were stored (train.rollouts_every).'
+      )
   return found
 
 
@@ -281,22 +330,29 @@ def _subtitle(runs: Sequence[Run], tallies: Sequence[Tally]) -> str:
   return ' · '.join(parts)
 
 
-def _described(run: Run) -> dict[str, Any]:
-  """A run in summary.json."""
-  last = run.last
-  return {
-    'name': run.name,
-    'folder': str(run.folder),
-    'verb': run.verb,
-    'steps': len(run.metrics),
-    'is_finished': run.is_finished,
-    'evaluation': None if last is None else dict(last.numbers),
-  }
+def _described(
+  runs: Sequence[Run], groups: Sequence[Group]
+) -> list[dict[str, Any]]:
+  """Runs in report.json; `group` is null where there is only one."""
+  return [
+    {
+      'name': run.name,
+      'folder': str(run.folder),
+      'verb': run.verb,
+      'steps': len(run.metrics),
+      'is_finished': run.is_finished,
+      'group': grouping.number_of(place, groups),
+      'evaluation': None if run.last is None else dict(run.last.numbers),
+    }
+    for place, run in enumerate(runs)
+  ]
 
 
 def _printed(runs: Sequence[Run], summary: Mapping[str, Any]) -> str:
   rows = []
-  for run in runs:
+  # Runs of different groups are not comparable.
+  has_groups = any(run['group'] is not None for run in summary['runs'])
+  for run, described in zip(runs, summary['runs'], strict=True):
     last = run.last
     numbers = ('-', '-')
     if last is not None:
@@ -304,8 +360,11 @@ def _printed(runs: Sequence[Run], summary: Mapping[str, Any]) -> str:
         f'{last.numbers["accuracy"]:.1%}',
         f'{last.numbers["response_tokens"]:.1f}',
       )
-    rows.append((run.name, str(len(run.metrics)), *numbers))
-  header = ('run', 'steps', 'accuracy', 'response tokens')
+    group = described['group']
+    own = ('-' if group is None else str(group),) if has_groups else ()
+    rows.append((run.name, *own, str(len(run.metrics)), *numbers))
+  header = ('run', *(('group',) if has_groups else ()), 'steps', 'accuracy')
+  header = (*header, 'response tokens')
   shown, all_of = summary['responses_shown'], summary['responses']
   size = summary['bytes'] / 1e6
   return (

@@ -256,15 +256,22 @@ def _groups(rows: list[Row], samples: int) -> tuple[tuple[Row, ...], ...]:
 
 
 def _files(path: storage.Path) -> tuple[storage.Path, storage.Path]:
-  """(summary, rows) of what `read` was given."""
-  if path.parent.name == 'evaluation':
-    name = path.name.removesuffix('.json').removesuffix('.jsonl.gz')
-    return path.with_name(f'{name}.json'), path.with_name(f'{name}.jsonl.gz')
+  """(summary, rows) of what `read` was given: what lies there says which."""
+  own = path / 'summary.json', path / 'rollouts.jsonl.gz'
+  name = path.name.removesuffix('.json').removesuffix('.jsonl.gz')
+  named = path.parent / f'{name}.json', path.parent / f'{name}.jsonl.gz'
   inner = path / 'evaluation'
   with storage.explained(path):
+    # A run has a summary too, and its rows elsewhere.
+    if own[1].exists():
+      return own
     if inner.is_dir():
       return inner / 'after.json', inner / 'after.jsonl.gz'
-  return path / 'summary.json', path / 'rollouts.jsonl.gz'
+    if path.is_dir():
+      return own
+    # Of what is nowhere, its name tells what was meant.
+    is_of_run = path.parent.name == 'evaluation'
+    return named if is_of_run or any(x.exists() for x in named) else own
 
 
 def _is_complete(summary: Mapping[str, Any]) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrm_jax.reporting import charts, samples, scales, workdirs
+from lrm_jax.reporting import charts, grouping, samples, scales, workdirs
 from lrm_jax.reporting.charts import Series
 from lrm_jax.reporting.figures import Figures
+from lrm_jax.reporting.grouping import Group
 from lrm_jax.reporting.intervals import HALF_WIDTH
 from lrm_jax.reporting.markup import Markup
 from lrm_jax.reporting.samples import Tally
@@ -58,8 +59,16 @@ _DYNAMICS = (
 )
 
 
-def learned(figures: Figures, runs: Sequence[Run]) -> list[Markup]:
-  """Accuracy and tokens over steps, and over tokens that were sampled."""
+def learned(
+  figures: Figures, runs: Sequence[Run], groups: Sequence[Group]
+) -> list[Markup]:
+  """Accuracy and tokens over steps, and over tokens that were sampled.
+
+  Args:
+    figures: makes them.
+    runs: of the page.
+    groups: of these runs; curves of evaluations are of one group each.
+  """
   found = []
   behind = ', with its running mean' if len(runs) == 1 else ' (running mean)'
   for key, title, unit, factor in (
@@ -77,14 +86,15 @@ def learned(figures: Figures, runs: Sequence[Run]) -> list[Markup]:
     )
     evaluated = _evaluated(runs, key, factor)
     text = (
-      'Held-out problems; whiskers are 95 % intervals, clustered by problem.'
+      'Evaluation problems; whiskers are 95 % intervals, clustered by problem.'
       if key == 'accuracy'
-      else 'Held-out problems, mean over all responses.'
+      else 'Evaluation problems, mean over all responses.'
     )
-    name = title.replace('Training', 'Held-out')
-    found.append(
-      figures.curve(f'{name} over steps', text, evaluated, unit=unit, zero=zero)
-    )
+    name = f'{title.replace("Training", "Evaluation")} over steps'
+    for group in groups:
+      own = [series for series in evaluated if series.style in group.places]
+      name_of = grouping.titled(name, group)
+      found.append(figures.curve(name_of, text, own, unit=unit, zero=zero))
     found.append(
       figures.curve(
         f'{title} over sampled tokens',
@@ -230,7 +240,7 @@ def _advantages(
     (
       'Spread of advantages',
       'Standard deviation over the trained responses of a step.',
-      lambda tally: tally.advantage[_trained(tally)].std(),
+      _spread,
       'advantage',
     ),
     (
@@ -261,14 +271,22 @@ def _mean_of(is_right: bool):
   return measure
 
 
+def _spread(tally: Tally) -> float:
+  chosen = tally.advantage[_trained(tally)]
+  return chosen.std() if len(chosen) else np.nan
+
+
 def _of_steps(
   run: Run, place: int, tallies: Sequence[Tally], measure
 ) -> Series:
-  """What a function makes of the rollouts of each step."""
+  """What a function makes of the rollouts of each step, where it is a number.
+
+  A step of which nothing was trained is a step: 100 % are without a gradient.
+  """
   xs, ys = [], []
   for tally in tallies:
     is_training = tally.source.kind == 'training'
-    if tally.source.run == place and is_training and _trained(tally).any():
+    if tally.source.run == place and is_training and len(tally.length):
       value = float(measure(tally))
       if np.isfinite(value):
         xs.append(float(tally.source.step))

@@ -63,8 +63,8 @@ def render(
       Section(
         'rollouts',
         'Rollouts',
-        'Every response with its problem; open one to see its tokens, beside '
-        'another response to the same problem.',
+        'Stored responses with their problems; open one to see its tokens, '
+        'beside another response to the same problem.',
         [viewer.frame()],
       )
     )

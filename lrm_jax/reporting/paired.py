@@ -1,8 +1,8 @@
 """Differences between evaluations of the same problems.
 
-The newest evaluation of every other run is compared with that of the first, by
-`evaluation.comparison`: the same problems, asked in the same way, or a refusal
-that says what differs.
+Within a group of comparable runs, the newest evaluation of every other run is
+compared with that of the first, by `evaluation.comparison`; or a refusal says
+why that cannot be.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from lrm_jax import storage
 from lrm_jax.errors import UserError
 from lrm_jax.evaluation import comparison
 from lrm_jax.evaluation.comparison import Comparison
+from lrm_jax.reporting.grouping import Group
 from lrm_jax.reporting.samples import Tally
 from lrm_jax.reporting.workdirs import Run
 
@@ -20,28 +21,41 @@ class Pair(NamedTuple):
   """One row.
 
   Attributes:
+    group: number of their group; None where there is only one.
     first: name of a run.
     second: of the one that is compared with it.
     found: what the second has more; None where they are not compared.
     refusal: why not; '' where they are.
   """
 
+  group: int | None
   first: str
   second: str
   found: Comparison | None
   refusal: str
 
 
-def compare(runs: Sequence[Run]) -> list[Pair]:
-  """The newest evaluation of each run beside that of the first.
+def compare(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
+  """The newest evaluation of each run beside that of the first of its group.
 
-  Runs without an evaluation are left out. P-values are adjusted for the pairs
-  that are compared.
+  Runs that were only evaluated before their training are left out. P-values
+  are adjusted for the pairs of a group that are compared.
 
   Args:
     runs: of a report.
+    groups: of these runs.
   """
-  runs = [run for run in runs if run.last is not None]
+  return [
+    pair
+    for group in groups
+    for pair in _of_group(
+      group.number,
+      [runs[place] for place in group.places if runs[place].last is not None],
+    )
+  ]
+
+
+def _of_group(number: int | None, runs: Sequence[Run]) -> list[Pair]:
   if len(runs) < 2:
     return []
   read = {run.name: _read(run) for run in runs}
@@ -63,6 +77,7 @@ def compare(runs: Sequence[Run]) -> list[Pair]:
   found = dict(zip((name for name, _ in allowed), rows, strict=True))
   return [
     Pair(
+      number,
       runs[0].name,
       run.name,
       found[run.name] if run.name in found else None,

@@ -1,4 +1,4 @@
-"""The parts of a page that compare models: tables, front, lengths."""
+"""The parts of a page that compare models: tables and lengths."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,14 @@ import numpy as np
 
 from lrm_jax.reporting import (
   charts,
+  grouping,
   intervals,
   paired,
   samples,
   scales,
 )
-from lrm_jax.reporting.charts import Point
 from lrm_jax.reporting.figures import Figures
+from lrm_jax.reporting.grouping import Group
 from lrm_jax.reporting.intervals import Estimate
 from lrm_jax.reporting.markup import Markup, element, table
 from lrm_jax.reporting.samples import Tally
@@ -101,18 +102,29 @@ def before_after(
     ratio = new / old - 1 if old else math.nan
     relative = '' if factor == 100 else scales.signed(100 * ratio, 1, ' %')
     rows.append([name, *cells, text, relative])
-  caption = f'{run.name}: {first.label} and {last.label}, held-out problems'
+  caption = f'{run.name}: {first.label} and {last.label}, evaluation problems'
   header = ('', 'before', _newest(last), 'change', 'relative')
   return table(caption, header, rows)
 
 
-def overview(runs: Sequence[Run], tallies: Sequence[Tally]) -> Markup | None:
-  """One row a run: its newest evaluation, and what changed since `before`."""
+def overview(
+  runs: Sequence[Run], tallies: Sequence[Tally], groups: Sequence[Group]
+) -> Markup:
+  """One row a run: its newest evaluation, and what changed since `before`.
+
+  Args:
+    runs: of the page.
+    tallies: of all sources.
+    groups: of these runs; where there are several, each row says its own.
+  """
   rows = []
   for place, run in enumerate(runs):
-    last = run.last if run.last is not None else run.first
+    number = grouping.number_of(place, groups)
+    own = [scales.NONE if number is None else str(number)]
+    names = [run.name, *(own if len(groups) > 1 else ())]
+    last = run.newest
     if last is None:
-      rows.append([run.name, 'not evaluated', *[scales.NONE] * 6])
+      rows.append([*names, 'not evaluated', *[scales.NONE] * 6])
       continue
     tally = paired.of_evaluation(place, last.label, tallies)
     numbers = last.numbers
@@ -125,7 +137,7 @@ def overview(runs: Sequence[Run], tallies: Sequence[Tally]) -> Markup | None:
     ]
     rows.append(
       [
-        run.name,
+        *names,
         _newest(last),
         *cells,
         percent(numbers['truncated']),
@@ -134,37 +146,52 @@ def overview(runs: Sequence[Run], tallies: Sequence[Tally]) -> Markup | None:
       ]
     )
   header = (
-    *('run', 'model', 'accuracy', 'response tokens', 'truncated'),
-    *('tokens per correct', 'accuracy since before', 'tokens since before'),
+    *('run', *(('group',) if len(groups) > 1 else ()), 'model', 'accuracy'),
+    *('response tokens', 'truncated', 'tokens per correct'),
+    *('accuracy since before', 'tokens since before'),
   )
   return table('Newest evaluation of each run', header, rows)
 
 
 def pairs(found: Sequence[paired.Pair]) -> list[Markup]:
   """The paired table of a comparison, and what was not compared."""
-  rows = []
+  has_groups = any(pair.group is not None for pair in found)
+  weights = [list(pair.found.aes) for pair in found if pair.found is not None]
+  weights, rows = weights[0] if weights else [], []
   for pair in found:
     row = pair.found
     if row is None:
       continue
     length = [row.ratio.value, row.ratio.low, row.ratio.high]
-    cells = [_interval([x - 1 for x in length], ' %')]
-    cells.append(probability(row.ratio_holm))
+    # Tokens of two vocabularies are different units.
+    cells = ['other tokenizers', *[scales.NONE] * (1 + len(weights))]
+    if row.same_tokenizer:
+      cells = [
+        _interval([x - 1 for x in length], ' %'),
+        probability(row.ratio_holm),
+        *(scales.signed(row.aes[name], 2) for name in weights),
+      ]
     rows.append(
       [
         f'{pair.second} against {pair.first}',
+        *((str(pair.group),) if has_groups else ()),
         str(row.problems),
         _interval(
           [row.difference.value, row.difference.low, row.difference.high],
           ' points',
         ),
         probability(row.difference_holm),
-        # Tokens of two vocabularies are different units.
-        *(cells if row.same_tokenizer else ['other tokenizers', scales.NONE]),
+        *cells,
       ]
     )
-  header = ('', 'problems', 'accuracy', 'p', 'response tokens', 'p')
-  caption = 'Paired by problem, with 95 % intervals; p adjusted by Holm'
+  header = (
+    *('', *(('group',) if has_groups else ()), 'problems', 'accuracy', 'p'),
+    *('response tokens', 'p', *(f'AES {name}' for name in weights)),
+  )
+  family = ' within a group' if has_groups else ''
+  caption = (
+    f'Paired by problem, with 95 % intervals; p adjusted by Holm{family}'
+  )
   made = [table(caption, header, rows)] if rows else []
   return made + _refused(found)
 
@@ -183,55 +210,6 @@ def _interval(values: Sequence[float], unit: str) -> str:
   """A change and the ends of its interval, from fractions."""
   value, low, high = (scales.signed(100 * x, 1) for x in values)
   return f'{value}{unit} ({low} to {high})'
-
-
-def front(
-  figures: Figures, runs: Sequence[Run], tallies: Sequence[Tally]
-) -> Markup | None:
-  """Accuracy over tokens of all runs, before (hollow) and after (full)."""
-  points, rows = [], []
-  for place, run in enumerate(runs):
-    for made in (run.first, run.last):
-      if made is None:
-        continue
-      tally = paired.of_evaluation(place, made.label, tallies)
-      numbers = made.numbers
-      y_error = error(made, 'accuracy', tally, lambda t: t.correct)
-      x_error = error(made, 'response_tokens', tally, lambda t: t.length)
-      points.append(
-        Point(
-          name=run.name,
-          x=numbers['response_tokens'],
-          y=100 * numbers['accuracy'],
-          x_error=x_error,
-          y_error=100 * y_error,
-          style=place,
-          hollow=made is run.first,
-        )
-      )
-      rows.append(
-        [
-          run.name,
-          made.label,
-          with_error(numbers['response_tokens'], x_error, tokens),
-          with_error(numbers['accuracy'], y_error, percent),
-        ]
-      )
-  if not points:
-    return None
-  named = dict.fromkeys((p.style, p.name) for p in points)
-  return figures.figure(
-    'Accuracy and tokens',
-    'Up and to the left is better. Hollow: before training; full: the newest '
-    'model. Whiskers are 95 % intervals where they are known; the dotted '
-    'steps join models that no other beats in both.',
-    charts.front(points),
-    [(charts.key(style), name) for style, name in named]
-    if len(named) > 1
-    else (),
-    ('run', 'model', 'response tokens', 'accuracy'),
-    rows,
-  )
 
 
 def lengths(

@@ -37,12 +37,15 @@ class Evaluation:
     numbers: name -> value, NaN for what is unknown; fractions in [0, 1],
       lengths in tokens.
     rows: the file of its responses; None where it has none.
+    settings: what was asked, see `evaluation.settings`; None where an earlier
+      version wrote it.
   """
 
   label: str
   step: int | None
   numbers: Mapping[str, float]
   rows: storage.Path | None
+  settings: Mapping[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,11 @@ class Run:
     """The newest model that was evaluated, but for the one before the run."""
     found = [e for e in self.evaluations if e.label != 'before']
     return found[-1] if found else None
+
+  @property
+  def newest(self) -> Evaluation | None:
+    """That of the newest model, which may be the one before the run."""
+    return self.first if self.last is None else self.last
 
 
 def read_all(folders: Sequence[str]) -> list[Run]:
@@ -194,6 +202,7 @@ def _evaluated(folder: storage.Path, name: str, summary: Row) -> Run:
     step=None,
     numbers=_numbers(folder / 'summary.json', summary),
     rows=rows if rows.exists() else None,
+    settings=_settings(summary),
   )
   return Run(
     name=name,
@@ -229,6 +238,7 @@ def _evaluations(folder: storage.Path) -> list[Evaluation]:
         step=summary['step'],
         numbers=_numbers(path, summary),
         rows=rows if rows.exists() else None,
+        settings=_settings(summary),
       )
     )
   order = {'before': 0, 'after': 2}
@@ -275,6 +285,11 @@ def _is_record(value: Row) -> bool:
 
 def _verb(summary: Row) -> Any:
   return summary['verb'] if 'verb' in summary else None
+
+
+def _settings(summary: Row) -> Row | None:
+  has_any = 'settings' in summary and isinstance(summary['settings'], dict)
+  return summary['settings'] if has_any else None
 
 
 def _numbers(path: storage.Path, summary: Row) -> dict[str, float]:

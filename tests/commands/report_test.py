@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lrm_jax import jsonl, main, storage
+from lrm_jax.evaluation import stored
 from tests import tiny
 from tests.reporting import folders
 from tests.reporting.markup_test import ATTACKS, read
@@ -46,7 +47,10 @@ def test_a_run(tmp_path, capsys):
   text, shown = page(folder / 'report.html')
   for name in (
     *('Summary', 'Accuracy and tokens', 'Training accuracy over steps'),
-    *('Held-out accuracy over steps', 'Training accuracy over sampled tokens'),
+    *(
+      'Evaluation accuracy over steps',
+      'Training accuracy over sampled tokens',
+    ),
     *('dler: before training', 'dler: after training', 'Advantage'),
     *('Entropy', 'Clipping', 'Time per phase', 'Rollouts'),
   ):
@@ -85,9 +89,40 @@ def test_a_comparison(tmp_path, capsys):
   _, shown = page(target)
   assert 'Paired comparison' in shown
   # From 1 of 2 to 0 of 2, on each of three problems.
-  assert 'start against dler3−50.0 points (−50.0 to −50.0)' in shown
-  assert 'long against dler: not compared: ' in shown
-  assert 'max_tokens 160 and 320; evaluate both in the same way' in shown
+  assert 'start against dler13−50.0 points (−50.0 to −50.0)' in shown
+  # All of the accuracy is lost: AES is -5 and -10, less 0.5 of 16.5 tokens.
+  assert 'pAES 1,3,5AES 1,3,10' in shown
+  assert '+3.0 % (+3.0 to +3.0)< 0.001−5.03−10.03' in shown
+  assert 'long against' not in shown
+  assert (
+    'Group 1: dler, start.Group 2: long. Not comparable with group 1: '
+    'max_tokens 160 and 320.'
+  ) in shown
+
+
+def test_tokens_of_two_vocabularies_give_no_score(tmp_path, capsys):
+  other = {'tokenizer': 'another'}
+  paths = [
+    folders.write_eval(tmp_path / 'a'),
+    folders.write_eval(tmp_path / 'b', right=0, identity=other),
+  ]
+  target = tmp_path / 'all.html'
+  assert run(capsys, *paths, f'--output={target}')[0] == 0
+  _, shown = page(target)
+  assert 'b against a3−50.0 points' in shown
+  assert 'other tokenizers–––Accuracy' in shown
+
+
+def test_rows_of_other_problems_are_not_compared(tmp_path, capsys):
+  paths = [folders.write_eval(tmp_path / name) for name in 'ab']
+  rows = folders.evaluation_rows()
+  changed = [row | {'id': row['id'].replace('e', 'f')} for row in rows]
+  jsonl.write_rows(paths[1] / 'rollouts.jsonl.gz', changed)
+  target = tmp_path / 'all.html'
+  assert run(capsys, *paths, f'--output={target}')[0] == 0
+  _, shown = page(target)
+  assert 'b against a: not compared: ' in shown
+  assert 'their rows are of other problems than their summaries say' in shown
 
 
 def test_runs_that_are_not_whole(tmp_path, capsys):
@@ -96,7 +131,7 @@ def test_runs_that_are_not_whole(tmp_path, capsys):
   text, shown = page(folder / 'report.html')
   assert 'run has not ended: this is how far it was.' in shown
   assert 'No rollouts: none were stored.' in shown
-  assert 'blob-' not in text and 'Held-out' not in shown
+  assert 'blob-' not in text and 'Evaluation accuracy' not in shown
   assert 'Training accuracy over steps' in shown
   # Nothing but a config, as at the very start.
   (folder / 'metrics.jsonl').unlink()
@@ -115,6 +150,32 @@ def test_some_rollouts_of_many(tmp_path, capsys):
   assert run(capsys, folder, '--rollouts=0')[0] == 0
   text, shown = page(folder / 'report.html')
   assert '0 of 24 responses are in this page' in shown and 'blob-' not in text
+
+
+def test_what_was_never_stored_with_its_text(tmp_path, capsys):
+  folder = folders.write_run(tmp_path / 'run', steps=4, rows=True)
+  path = folder / 'evaluation' / 'after.jsonl.gz'
+  keys = [*stored.FIELDS, 'answer', 'question']
+  rows = [
+    {key: row[key] for key in keys} if row['sample'] else row
+    for row in folders.evaluation_rows()
+  ]
+  jsonl.write_rows(path, rows)
+  for step in (1, 3):
+    (folder / 'rollouts' / f'step_{step:06d}.jsonl.gz').unlink()
+  assert run(capsys, folder)[0] == 0
+  shown = page(folder / 'report.html')[1]
+  # Of two evaluations of 3 problems with 2 samples, one keeps the first ones.
+  assert (
+    '9 of 12 responses of evaluations were stored with their text '
+    '(eval.responses).'
+  ) in shown
+  said = 'run: responses of 2 of 4 steps were stored (train.rollouts_every).'
+  assert said in shown
+  # Where all are stored, nothing is said.
+  whole = folders.write_run(tmp_path / 'whole', rows=True)
+  assert run(capsys, whole)[0] == 0
+  assert 'were stored' not in page(whole / 'report.html')[1]
 
 
 def test_without_a_tokenizer(tmp_path, capsys):

@@ -114,6 +114,29 @@ def test_evaluations_of_a_run(tmp_path):
     assert stored.read(str(path)).length[0, 0] == 3
 
 
+def test_names_of_folders_say_nothing(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  # Of `lrm eval --workdir=evaluation/base`, and of one called as a run's are.
+  for name in ('evaluation/base', 'evaluation/after', 'evaluation'):
+    write(tmp_path / name)
+    assert stored.read(name).length[0, 0] == 10
+  # Beside a folder called evaluation a folder has its own rows first.
+  write(tmp_path, [row(n, s, length=3) for n in 'ab' for s in range(2)])
+  assert stored.read('.').length[0, 0] == 3
+  # Evaluations of a run whose folder was renamed.
+  write(tmp_path / 'moved', name='before')
+  assert stored.read('moved/before').length[0, 0] == 10
+  assert stored.read('moved/before.json').length[0, 0] == 10
+
+
+def test_what_is_not_there_is_named_as_it_was_meant(tmp_path):
+  write(tmp_path / 'run' / 'evaluation', name='before')
+  missing = refusal(tmp_path / 'run' / 'evaluation' / 'after')
+  assert "/run/evaluation/after.json': no such file; give" in missing
+  missing = refusal(tmp_path / 'run')
+  assert "/run/evaluation/after.json': no such file; give" in missing
+
+
 def test_what_there_is_in_a_folder(tmp_path):
   assert stored.find(str(tmp_path / 'absent')) == []
   assert stored.find(str(tmp_path)) == []

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from lrm_jax import jsonl, main
-from lrm_jax.reporting import page, pieces, samples, store
+from lrm_jax.commands import report
+from lrm_jax.reporting import (
+  grouping,
+  page,
+  pieces,
+  samples,
+  store,
+  workdirs,
+)
 from tests.reporting import folders
 from tests.reporting.chromium_test import COUNT, OPEN, READY
 from tests.reporting.markup_test import ATTACKS
@@ -121,7 +129,11 @@ def test_the_policy_lets_nothing_in_and_runs_nothing_else(chromium, address):
 
 @pytest.fixture(scope='module')
 def large(tmp_path_factory):
-  """A page of 50,000 rollouts of 20 to 40 tokens."""
+  """A page of 50,000 rollouts of 20 to 40 tokens, with all sections.
+
+  Its tables and charts are those of three runs of 300 steps, whose files
+  `lrm report` would read; the rollouts are put in beside them.
+  """
   cutter = pieces.Cutter(folders.tokenizer())
   held = store.Store([cutter])
   rows, problems = folders.step_rows(1, problems=500, samples=10), []
@@ -135,8 +147,22 @@ def large(tmp_path_factory):
     'sources': [{'run': 0, 'kind': 'training', 'step': 1}],
     'reasons': [''],
   }
-  path = tmp_path_factory.mktemp('large') / 'report.html'
-  text = page.render('large', '', [], [], held.blobs(header, problems))
+  folder = tmp_path_factory.mktemp('large')
+  runs = workdirs.read_all(
+    [
+      str(folders.write_run(folder / name, steps=300, rows=True))
+      for name in ('a', 'b', 'c')
+    ]
+  )
+  tallies = list(
+    samples.gather(
+      samples.sources(runs), 0, samples.Problems(), lambda *_: None
+    )
+  )
+  sections = report.sections_of(runs, tallies, grouping.of_runs(runs))
+  assert all(part.body or part.figures for part in sections)
+  path = folder / 'report.html'
+  text = page.render('large', '', [], sections, held.blobs(header, problems))
   path.write_text(text, 'utf-8')
   return f'file://{path}'
 
@@ -147,6 +173,9 @@ def test_first_paint_of_fifty_thousand(chromium, large):
   painted = "performance.getEntriesByName('first-contentful-paint')"
   tab.until(f'{painted}.length === 1')
   assert tab.evaluate(f'{painted}[0].startTime') < 2000
+  # With its charts and tables.
+  assert tab.evaluate("document.querySelectorAll('figure').length") > 20
+  assert tab.evaluate("document.querySelectorAll('table').length") > 20
   tab.wait_for(COUNT, '50,000 of 50,000 responses')
   rows = "document.querySelectorAll('.row').length"
   assert tab.evaluate(rows) < 60

@@ -72,6 +72,32 @@ def test_advantages_by_hand(tmp_path):
   assert figures['Responses without a gradient'].endswith('steprun10240')
 
 
+def test_a_step_without_any_gradient_is_a_step_at_100_percent(tmp_path):
+  folder = folders.write_run(tmp_path / 'run', steps=3)
+  path = folder / 'rollouts' / 'step_000002.jsonl.gz'
+  # One response was dropped, the other has an advantage of 0.
+  dropped = {'advantage': None, 'kept': False}
+  rows = [
+    folders.training_row(2, **dropped),
+    folders.training_row(2, sample=1, advantage=0.0),
+  ]
+  jsonl.write_rows(path, rows)
+  jsonl.write_rows(folder / 'rollouts' / 'step_000003.jsonl.gz', [])
+  runs, tallies = gathered(folder)
+  shown = {
+    name: read(figure).text
+    for figure in courses.dynamics(Figures(), runs, tallies)
+    for name in ('Spread of advantages', 'Responses without a gradient')
+    if name in figure
+  }
+  # Steps and values: the third step has no response, and is none.
+  assert shown['Responses without a gradient'].endswith('steprun102100')
+  # Of nothing there is no spread, and no mean.
+  assert shown['Spread of advantages'].endswith('steprun10.866')
+  of = lambda measure: courses._of_steps(runs[0], 0, tallies, measure)
+  assert of(courses._mean_of(True)).x == [1.0]
+
+
 def test_evaluations_over_steps(tmp_path):
   runs, _ = gathered(folders.write_run(tmp_path / 'run', steps=4))
   (series,) = courses._evaluated(runs, 'accuracy', 100.0)
