@@ -42,7 +42,7 @@ from lrm_jax.reporting.workdirs import Run
 
 # Responses in a page, unless it is told otherwise.
 MOST = 50_000
-# Runs that a title names.
+# Runs that a title or a note names.
 _MOST_NAMED = 4
 
 
@@ -297,19 +297,27 @@ def _unstored(runs: Sequence[Run], tallies: Sequence[Tally]) -> list[str]:
       f'{texts:,} of {responses:,} responses of evaluations were stored with '
       'their text (eval.responses).'
     )
+  alike = collections.defaultdict(list)
   for run in runs:
     stored = {step for step, _ in run.rollouts}
     steps = {row['step'] for row in run.metrics} | stored
     if run.verb == 'train' and len(stored) < len(steps):
-      found.append(
-        f'{run.name}: responses of {len(stored):,} of {len(steps):,} steps '
-        'were stored (train.rollouts_every).'
-      )
+      alike[len(stored), len(steps)].append(run.name)
+  for (stored, steps), names in alike.items():
+    each = ' each' if len(names) > 1 else ''
+    found.append(
+      f'{_named(names)}: responses of {stored:,} of {steps:,} steps{each} were '
+      'stored (train.rollouts_every).'
+    )
   return found
 
 
 def _title(runs: Sequence[Run]) -> str:
-  names = [run.name for run in runs]
+  return _named([run.name for run in runs])
+
+
+def _named(names: Sequence[str]) -> str:
+  """The first few, and how many more."""
   if len(names) > _MOST_NAMED:
     return (
       f'{", ".join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more'

@@ -1,6 +1,7 @@
 """`lrm report`: pages of all kinds of folders; mistakes are named."""
 
 import json
+import shutil
 import re
 
 import pytest
@@ -172,6 +173,12 @@ def test_what_was_never_stored_with_its_text(tmp_path, capsys):
   ) in shown
   said = 'run: responses of 2 of 4 steps were stored (train.rollouts_every).'
   assert said in shown
+  # One line for all that are alike.
+  shutil.copytree(folder, tmp_path / 'other')
+  both = tmp_path / 'both.html'
+  assert run(capsys, folder, tmp_path / 'other', f'--output={both}')[0] == 0
+  said = 'run, other: responses of 2 of 4 steps each were stored'
+  assert said in page(both)[1]
   # Where all are stored, nothing is said.
   whole = folders.write_run(tmp_path / 'whole', rows=True)
   assert run(capsys, whole)[0] == 0
