@@ -1,8 +1,8 @@
 """`lrm report`: pages of all kinds of folders; mistakes are named."""
 
 import json
-import shutil
 import re
+import shutil
 
 import pytest
 
