@@ -3,6 +3,7 @@
   experiments/NAME/table.py       `get_paper()`: runs and claims
   experiments/NAME/results.json   what the runs left
   experiments/NAME/README.md      gets the tables, between two marks
+  experiments/NAME/front.png      gets drawn: accuracy over tokens
 
 With --run, trains what is not there yet and writes results.json, and a page of
 all the runs (RUNS/NAME/report.html, as `lrm report`); without, makes the tables
@@ -19,7 +20,7 @@ from absl import flags
 from lrm_jax import storage
 from lrm_jax.commands import report
 from lrm_jax.errors import UserError
-from lrm_jax.papers import jobs, making, results, tables
+from lrm_jax.papers import front, jobs, making, results, tables
 from lrm_jax.papers.paper import Paper
 
 
@@ -59,7 +60,9 @@ def run(flag_values: flags.FlagValues, names: Sequence[str]) -> None:
         storage.as_path(str(runs / 'report.html')),
       )
     readme = folder / 'README.md'
-    table = tables.render(paper, results.Results.load(folder / 'results.json'))
+    numbers = results.Results.load(folder / 'results.json')
+    front.draw(paper, numbers, folder / 'front.png')
+    table = tables.render(paper, numbers)
     text = tables.insert(readme.read_text('utf-8'), table)
     readme.write_text(text, 'utf-8')
     print(f'{table}\n\n{readme}')

@@ -46,6 +46,7 @@ def test_finished_runs_become_tables_and_a_page(tmp_path, monkeypatch, capsys):
   assert '| Few tokens. | fewer | tokens: +20.0 [' in first
   page = (runs / 'dler' / 'report.html').read_text()
   assert 'dler_seed0' in page and 'dler_seed1' in page
+  assert (folder / 'front.png').read_bytes().startswith(b'\x89PNG\r\n')
   # Without --run from results.json alone.
   readme.write_text(f'# DLER\n{tables.BEGIN}\n{tables.END}\n')
   (runs / 'dler' / 'report.html').unlink()
