@@ -32,7 +32,7 @@ def get_paper():
           Condition(
             'accuracy with the fixed penalty, points from the start',
             _risen(_FIXED),
-            -3.0,
+            0.0,
             is_premise=True,
           ),
           Condition(
