@@ -5,6 +5,7 @@ from lrm_jax.papers import estimates
 from lrm_jax.papers.paper import Claim, Condition, Paper, Run
 
 _START = 'tiny_lrm_leaps'
+_SEEDS = (0, 1, 2, 3, 4)
 _LAMBDA, _FIXED = 'grpo_lambda', 'group_length'
 
 
@@ -21,8 +22,14 @@ def get_paper():
   return Paper(
     name='grpo_lambda',
     runs=(
-      Run(_LAMBDA, 'configs/tiny/grpo_lambda.py', _START, hundred),
-      Run(_FIXED, 'configs/tiny/controls/group_length.py', _START, hundred),
+      Run(_LAMBDA, 'configs/tiny/grpo_lambda.py', _START, hundred, _SEEDS),
+      Run(
+        _FIXED,
+        'configs/tiny/controls/group_length.py',
+        _START,
+        hundred,
+        _SEEDS,
+      ),
     ),
     claims=(
       Claim(
