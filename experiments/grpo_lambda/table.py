@@ -39,7 +39,7 @@ def get_paper():
           Condition(
             'accuracy with the fixed penalty, points from the start',
             _risen(_FIXED),
-            0.0,
+            -3.0,
             is_premise=True,
           ),
           Condition(
