@@ -391,6 +391,34 @@ def test_mistakes(arguments, message):
   assert str(info.value) == message
 
 
+@pytest.mark.parametrize('value', [-0.1, 1.5, float('nan')])
+def test_a_style_has_probabilities(value):
+  with pytest.raises(UserError) as info:
+    Style(leap=value)
+  assert str(info.value) == (
+    f'style.leap={value} is not a probability; give one from 0 to 1'
+  )
+
+
+@pytest.mark.parametrize(
+  ('style', 'message'),
+  [
+    ({'recheck': 1.0}, 'recheck=1.0, again=0.0, slip * recheck_wrong=0.0'),
+    ({'again': 1.0}, 'recheck=0.0, again=1.0, slip * recheck_wrong=0.0'),
+    (
+      {'slip': 1.0, 'recheck_wrong': 1.0},
+      'recheck=0.0, again=0.0, slip * recheck_wrong=1.0',
+    ),
+  ],
+)
+def test_a_trace_has_to_end(style, message):
+  with pytest.raises(UserError) as info:
+    Style(**style)
+  assert str(info.value) == (
+    f'style.{message}: one that is 1 never ends a trace; give less'
+  )
+
+
 def test_symbols_cover_every_number_and_sign():
   symbols = chain_arithmetic.SYMBOLS
   assert len(set(symbols)) == len(symbols) == 104

@@ -56,6 +56,9 @@ class Style:
     again: a right chain is started all over; asked again after every pass.
     again_wrong: the same for a wrong chain.
     leap: a step takes the next operation with it.
+
+  Raises:
+    UserError: one that is no probability, or a trace that would never end.
   """
 
   slip: float = 0.0
@@ -64,6 +67,19 @@ class Style:
   again: float = 0.0
   again_wrong: float = 0.0
   leap: float = 0.0
+
+  def __post_init__(self):
+    for name, value in dataclasses.asdict(self).items():
+      if not 0 <= value <= 1:
+        raise errors.UserError(
+          f'style.{name}={value} is not a probability; give one from 0 to 1'
+        )
+    if 1 in (self.recheck, self.again, self.slip * self.recheck_wrong):
+      raise errors.UserError(
+        f'style.recheck={self.recheck}, again={self.again}, slip * '
+        f'recheck_wrong={self.slip * self.recheck_wrong}: one that is 1 never '
+        'ends a trace; give less'
+      )
 
 
 # Without leaps.
